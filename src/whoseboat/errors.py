@@ -1,0 +1,58 @@
+"""What can go wrong, said once and clearly.
+
+```
+WhoseboatError      exit code 1
+├── UsageError      exit code 2: an argument that cannot be right
+├── DataError       the input cannot be read, or is not what it should be
+├── HubError        the Hub did not give what was asked for
+└── OutputError     the result cannot be written
+```
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WhoseboatError(Exception):
+    """An error a user can cause and can mend: what, where, expected, found, and what to do."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", expected: str = "", found: str = "", todo: str = "") -> None:
+        self.what, self.where, self.expected, self.found, self.todo = what, where, expected, found, todo
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        parts = {"where": self.where, "expected": self.expected, "found": self.found, "what to do": self.todo}
+        return "\n".join([self.what, *(f"  {name}: {text}" for name, text in parts.items() if text)])
+
+
+class UsageError(WhoseboatError):
+    """An argument that cannot be right; nothing was started."""
+
+    exit_code = 2
+
+
+class DataError(WhoseboatError):
+    """The input cannot be read, or is not what it should be."""
+
+
+class HubError(WhoseboatError):
+    """The Hub did not give what was asked for."""
+
+
+class OutputError(WhoseboatError):
+    """The result cannot be written; what stood there before is as it was."""
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
+    """Return the error for a name that is not among the known ones, with the nearest of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    return UsageError(
+        f"unknown {kind} {given!r}",
+        expected=f"one of {', '.join(names)}" if names else f"no {kind} at all",
+        todo=f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "",
+    )

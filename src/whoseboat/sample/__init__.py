@@ -1,0 +1,1 @@
+"""The bundled sample of preference pairs: text only, read by the source `sample`."""

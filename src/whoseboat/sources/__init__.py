@@ -1,0 +1,225 @@
+"""Public preference sets, one file each: rows as published become `Pair`s, or `Drop`s that carry their reason.
+
+Every file in this folder is a source: `hh_rlhf.py` defines `SOURCE`, which the command calls `hh-rlhf`. What a source
+is told is a `Request`, what it gives is a `Reading`; both are here, with what sources share.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from whoseboat import hub
+from whoseboat.errors import DataError, UsageError, unknown
+from whoseboat.files import DataFile, HubFile, is_data, local_files
+from whoseboat.records import Drop, Pair
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A choice a source offers: `--option name=value`, several values separated by commas where `many`."""
+
+    name: str
+    help: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    many: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a source; what was not given is None or empty.
+
+    Raises:
+        UsageError: `repo` is not of the form ORG/NAME.
+    """
+
+    data_dir: Path | None = None
+    repo: str | None = None
+    revision: str | None = None
+    subset: str | None = None
+    split: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    name: str | None = None
+    license: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.data_dir is not None and self.repo is not None:
+            raise UsageError("both --data-dir and --from were given", expected="one place to read from")
+        if self.repo is not None and self.repo.count("/") != 1:
+            raise UsageError("--from names no dataset", expected="ORG/NAME[@REVISION]", found=self.repo)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the pairs came from, as the manifest and the card tell it.
+
+    `license_known_from` is `card`, `repository`, `user` or `unknown`. `held_out` are files that were not read since
+    they are the source's own test split and a train split is there.
+    """
+
+    source: str
+    name: str
+    title: str
+    pair_rule: str
+    repo: str | None = None
+    revision: str | None = None
+    files: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    license: str = UNKNOWN
+    license_known_from: str = UNKNOWN
+    languages: tuple[str, ...] = ()
+    subset: str | None = None
+    split: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    citation: str = ""
+
+    @property
+    def only_test(self) -> bool:
+        """Whether every file read is of the source's own test split."""
+        return bool(self.files) and all(split_of(name) == "test" for name in self.files)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A source opened: where the pairs come from, and the pairs, read as they are asked for."""
+
+    provenance: Provenance
+    pairs: Iterator[Pair | Drop]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public preference set: what it is, and how it is read.
+
+    `takes` names the fields of a `Request` the source understands beside `options`.
+    """
+
+    name: str
+    title: str
+    about: str
+    read: Callable[[Request], Reading]
+    takes: frozenset[str]
+    options: tuple[Option, ...] = ()
+
+
+def names() -> list[str]:
+    """Return the names of all sources."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+
+
+def find(name: str) -> Source:
+    """Return a source by its name.
+
+    Raises:
+        UsageError: there is none of this name; the nearest are suggested.
+    """
+    if name not in names():
+        raise unknown("source", name, names())
+    source = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").SOURCE
+    if not isinstance(source, Source):
+        raise TypeError(f"SOURCE of {name} is not a Source")
+    return source
+
+
+def read(name: str, request: Request) -> Reading:
+    """Open a source.
+
+    Raises:
+        UsageError: unknown source or option, or something it does not take.
+        DataError: the files are not there, or not what they should be.
+        HubError: the Hub did not give what was asked for.
+    """
+    source = find(name)
+    _check_request(source, request)
+    reading = source.read(request)
+    return Reading(reading.provenance, _refuse_when_nothing_fits(reading.pairs, name))
+
+
+def _check_request(source: Source, request: Request) -> None:
+    for item in fields(Request):
+        given = getattr(request, item.name)
+        if item.name != "options" and given and item.name not in source.takes:
+            flag = {"repo": "--from", "revision": "--from ...@REVISION"}.get(item.name, f"--{item.name}")
+            raise UsageError(f"source {source.name!r} takes no {flag.replace('_', '-')}", found=str(given))
+    offered = {option.name: option for option in source.options}
+    for name, value in request.options.items():
+        if name not in offered:
+            raise unknown(f"option of source {source.name!r}", name, offered)
+        option = offered[name]
+        for part in value.split(",") if option.many else [value]:
+            if option.choices and part not in option.choices:
+                raise unknown(f"value of option {name!r}", part, option.choices)
+
+
+def chosen_options(options: Iterable[Option], request: Request) -> dict[str, str]:
+    """Return every option of a source with the value given, else its default."""
+    return {option.name: request.options.get(option.name, option.default) for option in options}
+
+
+def find_files(
+    request: Request, repo: str, revision: str | None = None
+) -> tuple[list[DataFile], hub.DatasetState | None]:
+    """Return the data files of a request: those on disk, else those of the repo at its commit."""
+    if request.data_dir is not None:
+        return list(local_files(request.data_dir)), None
+    state = hub.dataset_state(request.repo or repo, request.revision or revision)
+    return [HubFile(name, state.repo, state.commit) for name in state.files if is_data(name)], state
+
+
+def split_of(name: str) -> str | None:
+    """Return which split a path speaks of (`train`, `validation` or `test`), None if it does not say."""
+    words = name.lower().replace("-", "_").replace(".", "_").replace("/", "_").split("_")
+    for split, spellings in (("train", {"train"}), ("validation", {"validation", "valid", "val", "dev"})):
+        if spellings & set(words):
+            return split
+    return "test" if "test" in words else None
+
+
+def hold_out_test(files: list[DataFile], split: str | None) -> tuple[list[DataFile], list[DataFile]]:
+    """Return the files to read and those held out.
+
+    Where a source has a train split of its own, its test split never enters ours, so that a model trained on ours can
+    still be tested on theirs. A split asked for by name is read alone.
+    """
+    if split is not None:
+        return [file for file in files if split_of(file.name) == split], []
+    if all(split_of(file.name) != "train" for file in files):
+        return files, []
+    held_out = [file for file in files if split_of(file.name) == "test"]
+    return [file for file in files if file not in held_out], held_out
+
+
+def _refuse_when_nothing_fits(items: Iterable[Pair | Drop], source: str, patience: int = 100) -> Iterator[Pair | Drop]:
+    """Pass the pairs on, unless the first `patience` rows are all malformed: then the fault is not in the rows."""
+    held: list[Pair | Drop] = []
+    iterator = iter(items)
+    for item in iterator:
+        held.append(item)
+        if not (isinstance(item, Drop) and item.reason == "malformed"):
+            break
+        if len(held) == patience:
+            raise _nothing_fits(held, source)
+    else:
+        if held:
+            raise _nothing_fits(held, source)
+    yield from held
+    yield from iterator
+
+
+def _nothing_fits(held: list[Pair | Drop], source: str) -> DataError:
+    first = held[0]
+    detail = first.detail if isinstance(first, Drop) else ""
+    return DataError(
+        f"none of the first {len(held)} rows is a preference pair of source {source!r}",
+        where=f"{first.origin.file}, line {first.origin.line}",
+        found=detail,
+        todo="check that the source fits the files, and which columns are named by --columns",
+    )

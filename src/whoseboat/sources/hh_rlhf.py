@@ -1,0 +1,168 @@
+"""Anthropic/hh-rlhf: dialogues with an assistant, the last reply chosen or rejected by a crowd worker.
+
+Files: `TRANCHE/SPLIT.jsonl.gz`, on the Hub and on disk alike; rows `{"chosen": transcript, "rejected": transcript}`,
+where a transcript is `\n\nHuman: ...\n\nAssistant: ...` to the final reply, and both share all but that reply.
+Licence: MIT, stated by the dataset card and the repository.
+
+Quirks, all met in the published files: identical pairs; empty replies; two turns of one speaker in a row (joined with a
+blank line, since chat templates want turns to alternate); rows whose transcripts differ before the last reply (dropped:
+they do not answer the same prompt). The tranche `harmless-base` was written by people who tried to draw harmful
+replies; it is marked as red-team. `red-team-attempts` holds no pairs and is not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from whoseboat.errors import DataError, UsageError
+from whoseboat.files import DataFile, LocalFile, Record, records, stem
+from whoseboat.records import Drop, Message, Origin, Pair
+from whoseboat.sources import Option, Provenance, Reading, Request, Source, chosen_options, find_files, hold_out_test
+
+REPO = "Anthropic/hh-rlhf"
+TRANCHES = ("helpful-base", "helpful-online", "helpful-rejection-sampled", "harmless-base")
+RED_TEAM = {"harmless-base"}
+PAIR_RULE = (
+    "Each row is one pair: the last reply of the chosen and of the rejected transcript; all turns before it are the "
+    "prompt. Rows whose transcripts differ before the last reply are dropped."
+)
+CITATION = """@article{bai2022training,
+  title  = {Training a Helpful and Harmless Assistant with Reinforcement Learning from Human Feedback},
+  author = {Bai, Yuntao and others},
+  journal = {arXiv preprint arXiv:2204.05862},
+  year   = {2022}
+}"""
+OPTIONS = (
+    Option("tranche", "which parts to read", ",".join(TRANCHES), choices=TRANCHES, many=True),
+)  # fmt: skip
+
+_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+def parse_transcript(text: str) -> list[Message]:
+    r"""Split a transcript `\n\nHuman: ...\n\nAssistant: ...` into its messages, texts stripped of outer white space.
+
+    Raises:
+        ValueError: there is no speaker, or text before the first one.
+    """
+    before, *parts = _TURN.split(text)
+    if not parts:
+        raise ValueError("no speaker: expected a transcript with 'Human:' and 'Assistant:'")
+    if before.strip():
+        raise ValueError(f"text before the first speaker: {before.strip()[:60]!r}")
+    return [
+        Message("user" if speaker == "Human" else "assistant", content.strip())
+        for speaker, content in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def to_pair(record: Record, origin: Origin, tranche: str) -> Pair | Drop:
+    """Turn one row of the published files into a pair, or into a drop with the reason why it is none."""
+    try:
+        chosen, rejected = (_transcript(record, side) for side in ("chosen", "rejected"))
+    except ValueError as error:
+        return Drop(origin, "read", "malformed", str(error))
+    if chosen[:-1] != rejected[:-1]:
+        return Drop(origin, "read", "diverging_context", "the transcripts differ before the last reply")
+    try:
+        return Pair(
+            prompt=tuple(_joined(chosen[:-1])),
+            chosen=chosen[-1].content,
+            rejected=rejected[-1].content,
+            origin=origin,
+            language="en",
+            safety="red-team" if tranche in RED_TEAM else "unlabelled",
+        )
+    except ValueError as error:
+        return Drop(origin, "read", "malformed", str(error))
+
+
+def _transcript(record: Record, side: str) -> list[Message]:
+    text = record.get(side)
+    if not isinstance(text, str):
+        raise ValueError(f"column {side!r}: expected a transcript, found {type(text).__name__}")  # noqa: TRY004 - a row's fault
+    messages = parse_transcript(text)
+    if messages[-1].role != "assistant":
+        raise ValueError(f"column {side!r}: the transcript ends with the human's turn")
+    return messages
+
+
+def _joined(messages: list[Message]) -> list[Message]:
+    """Join turns of the same speaker that follow one another."""
+    joined: list[Message] = []
+    for message in messages:
+        if joined and joined[-1].role == message.role:
+            message = Message(message.role, f"{joined.pop().content}\n\n{message.content}")
+        joined.append(message)
+    return joined
+
+
+def read(request: Request) -> Reading:
+    """Open the set: on the Hub, at a revision, or as files on disk (the set's directory, a tranche's, or one file)."""
+    options = chosen_options(OPTIONS, request)
+    wanted = options["tranche"].split(",")
+    found, state = find_files(request, REPO)
+    tranche_of = {file.name: _tranche(file, request) for file in found}
+    files, held_out = hold_out_test([file for file in found if tranche_of[file.name] in wanted], request.split)
+    if not files:
+        raise DataError(
+            "no file of the tranches asked for",
+            where=str(request.data_dir or (state and state.repo)),
+            expected=f"TRANCHE/SPLIT.jsonl.gz with TRANCHE one of {', '.join(wanted)}",
+            found=", ".join(file.name for file in found[:5]),
+            todo="give one tranche by --option tranche=... if the directory does not name it",
+        )
+    provenance = Provenance(
+        source="hh-rlhf",
+        name="hh-rlhf",
+        title="HH-RLHF",
+        pair_rule=PAIR_RULE,
+        repo=state.repo if state else REPO,
+        revision=state.commit if state else None,
+        files=tuple(file.name for file in files),
+        held_out=tuple(file.name for file in held_out),
+        license="mit",
+        license_known_from="card",
+        languages=("en",),
+        split=request.split,
+        options=options,
+        citation=CITATION,
+    )
+    return Reading(provenance, _pairs(files, tranche_of))
+
+
+def _tranche(file: DataFile, request: Request) -> str:
+    """Return the tranche a file is of: its directory's name, else the only one asked for, else nothing."""
+    path = file.path.resolve() if isinstance(file, LocalFile) else PurePosixPath(file.name)
+    if path.parent.name in TRANCHES or not isinstance(file, LocalFile):
+        return path.parent.name
+    asked = request.options.get("tranche", "")
+    if request.data_dir is not None and request.data_dir.is_file() and asked not in TRANCHES:
+        raise UsageError(
+            "the file's directory names no tranche, so it is not known whether it is a red-team file",
+            where=str(file),
+            expected=f"a directory called {', '.join(TRANCHES)}",
+            todo="say which it is: --option tranche=NAME",
+        )
+    return asked
+
+
+def _pairs(files: list[DataFile], tranche_of: dict[str, str]) -> Iterator[Pair | Drop]:
+    for file in files:
+        tranche = tranche_of[file.name]
+        split = f"{tranche}/{PurePosixPath(stem(file.name)).name}"
+        for row, (line, record) in enumerate(records(file, ("chosen", "rejected"))):
+            yield to_pair(record, Origin(file.name, line, split, row), tranche)
+
+
+SOURCE = Source(
+    name="hh-rlhf",
+    title="Anthropic/hh-rlhf",
+    about=PAIR_RULE,
+    read=read,
+    takes=frozenset({"data_dir", "repo", "revision", "split"}),
+    options=OPTIONS,
+)
