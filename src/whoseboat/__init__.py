@@ -1,0 +1,56 @@
+"""whoseboat: makes preference data say for whom.
+
+>>> import whoseboat
+>>> built = whoseboat.build("sample", "my-first-set")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from whoseboat import contrast as contrast
+    from whoseboat.dataset import to_text as to_text
+    from whoseboat.errors import DataError as DataError
+    from whoseboat.errors import HubError as HubError
+    from whoseboat.errors import OutputError as OutputError
+    from whoseboat.errors import UsageError as UsageError
+    from whoseboat.errors import WhoseboatError as WhoseboatError
+    from whoseboat.pipeline import Built as Built
+    from whoseboat.pipeline import Progress as Progress
+    from whoseboat.pipeline import build as build
+    from whoseboat.records import Pair as Pair
+    from whoseboat.records import Persona as Persona
+
+# Where each exported name comes from; imported when first asked for, so that `import whoseboat` costs nothing.
+_EXPORTS = {
+    "Built": "pipeline",
+    "DataError": "errors",
+    "HubError": "errors",
+    "OutputError": "errors",
+    "Pair": "records",
+    "Persona": "records",
+    "Progress": "pipeline",
+    "UsageError": "errors",
+    "WhoseboatError": "errors",
+    "build": "pipeline",
+    "to_text": "dataset",
+}
+_MODULES = {"contrast"}
+
+__all__ = [*sorted(_EXPORTS), *sorted(_MODULES), "__version__"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any exported thing
+    if name in _MODULES:
+        return import_module(f"whoseboat.{name}")
+    if name in _EXPORTS:
+        return getattr(import_module(f"whoseboat.{_EXPORTS[name]}"), name)
+    raise AttributeError(f"module 'whoseboat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

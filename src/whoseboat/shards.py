@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -97,13 +97,9 @@ class ShardWriter:
     def _shard(self, number: int) -> Path:
         return self._directory / f"{self._name}-{number:05d}.parquet.partial"
 
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._close_shard()
-
-
+    def abandon(self) -> None:
+        """Let go of the file being written; what is on disk is not whole."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            with suppress(OSError):  # the reason for giving up may be that the disk is full
+                writer.close()

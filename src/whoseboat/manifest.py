@@ -1,0 +1,84 @@
+"""`manifest.json`: what a dataset folder is, how it came about, and which files belong to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from whoseboat.errors import DataError
+from whoseboat.sources import Provenance
+
+FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the source's pairs were wanted."""
+
+    limit: int | None = None
+    head: bool = False
+    seed: int = 0
+    max_characters: int = 32_000
+    include_unsafe: bool = False
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that is to be known of a dataset folder. Dates, seconds and cost do not make two datasets differ."""
+
+    name: str
+    schema_version: str
+    code_version: str
+    source: Provenance
+    selection: Selection
+    engine: str
+    uses_language_model: bool | None
+    engine_details: Mapping[str, Any]
+    rows: Mapping[str, Mapping[str, int]]  # by config, then split
+    read: int
+    dropped: Mapping[str, int]  # by reason
+    languages: Mapping[str, int]  # rows of `pairs` by language, "unknown" where the source does not say
+    kept_from_tailoring: int  # rows of `pairs` that the safety gate keeps out of `tailoring`
+    data_digest: str
+    built_at: str
+    seconds: float
+    tokens: Mapping[str, int] = field(default_factory=lambda: {"prompt": 0, "completion": 0})
+    cost: float = 0.0
+    version: str | None = None
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the text of the file."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+def describe_files(directory: Path) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of every file below a directory but the manifest itself, by its path there."""
+    described = {}
+    for path in sorted(entry for entry in directory.rglob("*") if entry.is_file() and entry.name != FILE):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        described[path.relative_to(directory).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
+    return described
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """Return the manifest of a dataset folder as plain data.
+
+    Raises:
+        DataError: there is none, or it is not one of ours.
+    """
+    path = directory / FILE
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError("not a dataset folder of ours", where=str(directory), expected=f"a file {FILE}") from error
+    except ValueError as error:
+        raise DataError("the manifest is no JSON", where=str(path), found=str(error)) from error
+    if not isinstance(manifest, dict) or "schema_version" not in manifest:
+        raise DataError("the manifest is not one of ours", where=str(path), expected="an object with schema_version")
+    return manifest

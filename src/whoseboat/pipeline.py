@@ -1,0 +1,205 @@
+"""The few functions the command and the Python API share."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from whoseboat import __version__, cards, dataset, engines, manifest, sources
+from whoseboat.engines import Engine
+from whoseboat.errors import DataError, UsageError
+from whoseboat.folder import whole_folder
+from whoseboat.manifest import Manifest, Selection
+from whoseboat.records import Row
+from whoseboat.screening import Item, first, sample, screen
+from whoseboat.sources import Reading, Request
+from whoseboat.writer import DatasetWriter
+
+_REPORT_EVERY = 500
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a build is: rows written, rows left behind by reason."""
+
+    rows: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def read(self) -> int:
+        """How many rows of the source have come to their end, one way or the other."""
+        return self.rows + self.dropped.total()
+
+
+@dataclass(frozen=True)
+class Built:
+    """A dataset folder that was built."""
+
+    path: Path
+    manifest: Manifest
+
+
+def build(
+    source: str,
+    out: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    repo: str | None = None,
+    revision: str | None = None,
+    subset: str | None = None,
+    split: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+    name: str | None = None,
+    license: str | None = None,
+    limit: int | None = None,
+    head: bool = False,
+    seed: int = 0,
+    engine: str = "contrast",
+    personas: str | os.PathLike[str] | None = None,
+    include_unsafe: bool = False,
+    max_characters: int = 32_000,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Built:
+    """Turn a preference set into a dataset folder with personas, complete by itself, that `load_dataset` reads.
+
+    Args:
+        source: name of a source, such as `hh-rlhf` or `table`.
+        out: the folder to make; it appears whole or not at all.
+        data_dir: a file or directory in the set's published layout; without it the source is read from the Hub.
+        repo: Hub dataset `ORG/NAME`, where the source takes one.
+        revision: branch, tag or commit there; resolved to a commit and recorded.
+        subset: configuration of a Hub dataset (source `table`).
+        split: the source's split to read; by default all but its test split, if it has a train split.
+        columns: which column holds what, such as `{"prompt": "question"}` (source `table`).
+        options: the source's own options, such as `{"tranche": "helpful-base"}`.
+        name: what to call the set (source `table`).
+        license: the licence of the set, where it does not state one (source `table`).
+        limit: how many pairs to take: a random subset, or the first ones where `head` is set.
+        head: take the first `limit` pairs and read no further.
+        seed: which random subset.
+        engine: what infers the personas: `contrast`, which uses no language model.
+        personas: a table of personas to attach instead of inferring them (see `whoseboat.engines.brought`).
+        include_unsafe: keep responses the source labels unsafe, also as targets in `tailoring`.
+        max_characters: longer pairs, prompt and both responses together, are dropped.
+        overwrite: replace a dataset folder that is there.
+        on_progress: called every few hundred rows, and at the end.
+
+    Returns:
+        The folder and its manifest.
+
+    Raises:
+        UsageError: arguments that cannot be right.
+        DataError: the input is missing or damaged, or no pair is left.
+        HubError: the Hub did not give what was asked for.
+        OutputError: the folder cannot be written.
+    """
+    selection = _selection(limit, head, seed, max_characters, include_unsafe)
+    if personas is not None and engine != "contrast":
+        raise UsageError("both an engine and personas were given", expected="one of them")
+    request = Request(
+        data_dir=Path(data_dir) if data_dir is not None else None,
+        repo=repo,
+        revision=revision,
+        subset=subset,
+        split=split,
+        columns=columns or {},
+        options=options or {},
+        name=name,
+        license=license,
+    )
+    chosen = engines.find(engine)
+    with whole_folder(Path(out), overwrite) as directory:
+        if personas is not None:
+            chosen = engines.brought(Path(personas))
+        reading = sources.read(source, request)
+        made = _write_folder(directory, reading, selection, chosen, on_progress)
+    return Built(Path(out), made)
+
+
+def _selection(limit: int | None, head: bool, seed: int, max_characters: int, include_unsafe: bool) -> Selection:
+    if limit is not None and limit < 1:
+        raise UsageError("--limit takes a number of pairs", expected="1 or more", found=str(limit))
+    if head and limit is None:
+        raise UsageError("--head says which pairs, but not how many", expected="--limit N --head")
+    if max_characters < 1:
+        raise UsageError("--max-characters takes a number", expected="1 or more", found=str(max_characters))
+    return Selection(limit, head, seed, max_characters, include_unsafe)
+
+
+def _write_folder(
+    directory: Path,
+    reading: Reading,
+    selection: Selection,
+    engine: Engine,
+    on_progress: Callable[[Progress], None] | None,
+) -> Manifest:
+    started = time.monotonic()
+    progress = Progress()
+    with DatasetWriter(directory, selection.include_unsafe) as writer:
+        for item in engine.infer(_select(reading.pairs, selection)):
+            if isinstance(item, Row):
+                writer.add(item)
+                progress.rows += 1
+            else:
+                writer.drop(item)
+                progress.dropped[item.reason] += 1
+            if on_progress and progress.read % _REPORT_EVERY == 0:
+                on_progress(progress)
+    if on_progress:
+        on_progress(progress)
+    if progress.rows == 0:
+        raise _nothing_left(progress, reading)
+    made = Manifest(
+        name=_dataset_name(reading.provenance.name, engine),
+        schema_version=dataset.SCHEMA_VERSION,
+        code_version=__version__,
+        source=reading.provenance,
+        selection=selection,
+        engine=engine.name,
+        uses_language_model=engine.uses_language_model,
+        engine_details=engine.about,
+        rows=writer.rows(),
+        read=progress.read,
+        dropped=dict(sorted(progress.dropped.items())),
+        languages=dict(sorted(writer.languages.items())),
+        kept_from_tailoring=writer.kept_from_tailoring,
+        data_digest=f"{writer.digest:064x}",
+        built_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - started, 3),
+    )
+    card = cards.dataset_card(made, writer.sizes(), writer.examples())
+    (directory / "README.md").write_text(card, encoding="utf-8")
+    made = replace(made, files=manifest.describe_files(directory))
+    (directory / manifest.FILE).write_text(made.to_json(), encoding="utf-8")
+    return made
+
+
+def _select(items: Iterable[Item], selection: Selection) -> Iterator[Item]:
+    screened = screen(items, max_characters=selection.max_characters, include_unsafe=selection.include_unsafe)
+    if selection.limit is None:
+        return screened
+    if selection.head:
+        return first(screened, selection.limit)
+    return sample(screened, selection.limit, selection.seed)
+
+
+def _dataset_name(source: str, engine: Engine) -> str:
+    """Return the name of the set; one made without a language model says so in its name."""
+    return f"{source}-personas" + ("-contrast" if engine.uses_language_model is False else "")
+
+
+def _nothing_left(progress: Progress, reading: Reading) -> DataError:
+    return DataError(
+        "no pair is left, so there is nothing to write",
+        where=", ".join(reading.provenance.files[:3]) or str(reading.provenance.repo),
+        expected="at least one preference pair",
+        found=", ".join(f"{count} {reason}" for reason, count in progress.dropped.most_common()) or "no row at all",
+        todo="check that the source and its options fit the files",
+    )

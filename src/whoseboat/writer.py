@@ -1,0 +1,123 @@
+"""Writes the Parquet files of a dataset folder as rows come, and keeps the figures its card and manifest tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from whoseboat import dataset
+from whoseboat.dataset import Record
+from whoseboat.records import Drop, Row
+from whoseboat.shards import ShardWriter
+
+_EXAMPLES = 3
+_ONE_FILE = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSize:
+    """One split of one config: rows, bytes in Arrow memory, bytes on disk."""
+
+    rows: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+class DatasetWriter:
+    """Writes rows to `CONFIG/SPLIT-*.parquet` and drops to `dropped.parquet`; use it as a context manager.
+
+    A config without any row is not written. Memory does not grow with the number of rows.
+    """
+
+    def __init__(self, directory: Path, include_unsafe: bool) -> None:
+        self.languages: Counter[str] = Counter()
+        self.digest = 0
+        self.kept_from_tailoring = 0
+        self._directory, self._include_unsafe = directory, include_unsafe
+        self._examples: list[Record] = []
+        self._shards = {
+            (config, split): ShardWriter(directory / config, split, columns)
+            for config, columns in dataset.CONFIGS.items()
+            for split in dataset.SPLITS
+        }
+        self._dropped = ShardWriter(directory, "dropped", dataset.DROPPED, shard_bytes=_ONE_FILE)
+
+    def add(self, row: Row) -> None:
+        """Add a row to its split: one record of `pairs`, two of `tailoring` unless the safety gate keeps it out."""
+        split = dataset.split_of_root(row.pair.root)
+        record = dataset.pairs_record(row)
+        self._shards["pairs", split].write(record)
+        if dataset.may_tailor(row.pair, self._include_unsafe):
+            for tailored in dataset.tailoring_records(row):
+                self._shards["tailoring", split].write(tailored)
+        else:
+            self.kept_from_tailoring += 1
+        self.languages[row.pair.language or "unknown"] += 1
+        self.digest = (self.digest + dataset.digest_of(record, split)) % 2**256
+        self._consider_as_example(record)
+
+    def drop(self, drop: Drop) -> None:
+        """Add what did not become a row."""
+        self._dropped.write(
+            {
+                "id": drop.id,
+                "file": drop.origin.file,
+                "line": drop.origin.line,
+                "stage": drop.stage,
+                "reason": drop.reason,
+                "detail": drop.detail,
+            }
+        )
+
+    def rows(self) -> dict[str, dict[str, int]]:
+        """Return the number of rows by config and split, configs without any left out."""
+        return {
+            config: {split: self._shards[config, split].rows for split in dataset.SPLITS} for config in self._configs()
+        }
+
+    def sizes(self) -> dict[str, dict[str, SplitSize]]:
+        """Return rows and bytes by config and split, once everything is written."""
+        return {
+            config: {split: _size(self._shards[config, split]) for split in dataset.SPLITS}
+            for config in self._configs()
+        }
+
+    def examples(self) -> list[Record]:
+        """Return a few rows of `pairs`, chosen by their ids, which are as good as random."""
+        return self._examples
+
+    def _consider_as_example(self, record: Record) -> None:
+        if len(self._examples) < _EXAMPLES or record["id"] < self._examples[-1]["id"]:
+            self._examples = sorted([*self._examples, record], key=lambda one: str(one["id"]))[:_EXAMPLES]
+
+    def _configs(self) -> list[str]:
+        return [
+            config
+            for config in dataset.CONFIGS
+            if any(self._shards[config, split].rows for split in dataset.SPLITS)
+        ]
+
+    def _close(self) -> None:
+        for config in self._configs():
+            for split in dataset.SPLITS:
+                self._shards[config, split].close()
+        self._dropped.close()
+        self._dropped.files[0].rename(self._directory / "dropped.parquet")
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._close()
+            return
+        for writer in (*self._shards.values(), self._dropped):
+            writer.abandon()
+
+
+def _size(writer: ShardWriter) -> SplitSize:
+    return SplitSize(writer.rows, writer.memory_bytes, sum(file.stat().st_size for file in writer.files))
