@@ -1,0 +1,1 @@
+"""Card templates for datasets: text only, read with `importlib.resources`."""

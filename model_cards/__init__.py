@@ -1,0 +1,1 @@
+"""Card templates for models: text only, read with `importlib.resources`."""

@@ -1,0 +1,122 @@
+"""Cards: YAML by a YAML library, text by a template, and nothing from the data that could break out of its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from whoseboat import dataset
+from whoseboat.manifest import Manifest
+
+if TYPE_CHECKING:
+    from whoseboat.writer import SplitSize
+
+# Licence ids the Hub knows; others are written as `other` with their name.
+HUB_LICENCES = frozenset(
+    "apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause "
+    "bsd-3-clause c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 "
+    "cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 "
+    "cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 "
+    "eupl-1.1 eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc llama2 llama3 llama3.1 llama3.2 "
+    "llama3.3 gemma ms-pl mpl-2.0 odc-by odbl osl-3.0 unlicense wtfpl zlib pddl unknown".split()
+)
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|<>&~$@\"]|:(?=//)")
+
+
+def as_text(value: object, width: int = 400) -> str:
+    """Return a text from data as one line of Markdown that shows just its characters, whatever they are.
+
+    Every character that could mean something to Markdown or HTML becomes a numeric entity.
+    """
+    line = " ".join(str(value).split())
+    if len(line) > width:
+        line = line[: width - 1] + "…"
+    return _MARKUP.sub(lambda match: f"&#{ord(match.group())};", line)
+
+
+def as_code(value: object) -> str:
+    """Return a name from outside as inline code, in a form that works in tables too."""
+    return f"<code>{as_text(value, width=200)}</code>"
+
+
+def dataset_card(
+    manifest: Manifest, sizes: Mapping[str, Mapping[str, SplitSize]], examples: Sequence[dataset.Record]
+) -> str:
+    """Return the card of a dataset folder, YAML front matter included."""
+    import jinja2
+
+    environment = jinja2.Environment(  # noqa: S701 - Markdown: every text from data goes through `text` or `code`
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"text": as_text, "code": as_code}
+    template = (resources.files("whoseboat.dataset_cards") / "dataset.md.jinja").read_text(encoding="utf-8")
+    rendered = environment.from_string(template).render(
+        yaml=dataset_yaml(manifest, sizes),
+        title=_title(manifest),
+        manifest=manifest,
+        source=manifest.source,
+        configs=dataset.CONFIGS,
+        examples=examples,
+        english_only=set(manifest.languages) == {"en"},
+    )
+    return re.sub(r"\n{3,}", "\n\n", rendered)
+
+
+def dataset_yaml(manifest: Manifest, sizes: Mapping[str, Mapping[str, SplitSize]]) -> str:
+    """Return the YAML front matter of a dataset's card."""
+    import yaml
+
+    licence = manifest.source.license.lower()
+    rows = sum(manifest.rows["pairs"].values())
+    data: dict[str, Any] = {
+        "license": licence if licence in HUB_LICENCES else "other",
+        **({} if licence in HUB_LICENCES else {"license_name": re.sub(r"[^a-z0-9.]+", "-", licence).strip("-")}),
+        "language": sorted(set(manifest.languages) - {"unknown"} | set(manifest.source.languages)),
+        "pretty_name": _title(manifest),
+        "size_categories": [next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
+        "source_datasets": [manifest.source.repo or "original"],
+        "task_categories": ["text-generation"],
+        "annotations_creators": ["machine-generated" if manifest.engine != "brought" else "other"],
+        "tags": ["whoseboat", "preference", "personas", "persona-inference", "personalization", *_engine_tags(manifest)],
+        "configs": [
+            {
+                "config_name": config,
+                **({"default": True} if config == "pairs" else {}),
+                "data_files": [{"split": split, "path": f"{config}/{split}-*.parquet"} for split in dataset.SPLITS],
+            }
+            for config in sizes
+        ],
+        "dataset_info": [_dataset_info(config, splits) for config, splits in sizes.items()],
+    }
+    if not data["language"]:
+        del data["language"]
+    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def _title(manifest: Manifest) -> str:
+    ending = " (contrast)" if manifest.uses_language_model is False else ""
+    return f"{manifest.source.title} with inferred personas{ending}"
+
+
+def _engine_tags(manifest: Manifest) -> list[str]:
+    return ["contrast", "no-language-model"] if manifest.uses_language_model is False else []
+
+
+def _dataset_info(config: str, splits: Mapping[str, SplitSize]) -> dict[str, Any]:
+    """Return one entry of `dataset_info`, its features described by the library that reads them."""
+    from datasets import Features
+
+    features = Features.from_arrow_schema(dataset.arrow_schema(dataset.CONFIGS[config]))
+    return {
+        "config_name": config,
+        "features": features._to_yaml_list(),
+        "splits": [
+            {"name": split, "num_bytes": size.memory_bytes, "num_examples": size.rows} for split, size in splits.items()
+        ],
+        "download_size": sum(size.disk_bytes for size in splits.values()),
+        "dataset_size": sum(size.memory_bytes for size in splits.values()),
+    }
