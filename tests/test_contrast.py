@@ -189,7 +189,7 @@ def test_reader_reads_personas_written_by_others() -> None:
             item = hh_rlhf.to_pair(record, Origin(path.name, line), path.parent.name)
             if isinstance(item, Pair) and item.id in written:
                 found[item.id] = item
-    assert len(found) >= 0.9 * len(written)
+    assert len(found) >= 1000  # the others are of the train splits
     cases = [
         (written[key][f"{side}_persona"], *texts)
         for key, item in found.items()

@@ -92,10 +92,8 @@ def personas(pair: Pair) -> tuple[Persona, Persona]:
 
 def _most_telling(differences: list[float]) -> list[tuple[int, float]]:
     """Return the strongest axis with its difference, and a second of another family where it is nearly as strong."""
-    strengths = sorted(
-        ((min(abs(differences[axis]), _CEILING) * TELLING[axis], axis) for axis in _POLES),
-        reverse=True,
-    )
+    strengths = [(min(abs(differences[axis]), _CEILING) * TELLING[axis], axis) for axis in _POLES]
+    strengths.sort(reverse=True)
     strength, first = strengths[0]
     if strength == 0:
         return []

@@ -1,0 +1,188 @@
+"""The `whoseboat` command, started as users start it: one clear message for each fault, and nothing left behind."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_GOOD = {"prompt": "How do I fix it?", "chosen": "Do this, then that.", "rejected": "No idea!"}
+
+
+def run(*arguments: str | Path, before: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    command = [sys.executable, "-m", "whoseboat", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, preexec_fn=before)  # noqa: PLW1509
+
+
+def lines(*rows: object) -> str:
+    """Return rows as JSON lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def refuses(
+    folder: Path, *arguments: str | Path, says: tuple[str, ...], code: int = 1, before: Callable[[], None] | None = None
+) -> str:
+    """Check that a build fails with one message, no traceback and nothing left in the folder; return the message."""
+    there = sorted(folder.rglob("*"))
+    done = run("build", *arguments, before=before)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("whoseboat: ") == 1
+    assert done.stderr.startswith("whoseboat: ")
+    assert done.stdout == ""
+    for part in says:
+        assert part in done.stderr
+    assert sorted(folder.rglob("*")) == there
+    return done.stderr
+
+
+def table(folder: Path, content: str | bytes, name: str = "in.jsonl") -> Path:
+    """Write a file of a table."""
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_missing_directory(tmp_path: Path) -> None:
+    """A directory that is not there is named."""
+    refuses(tmp_path, "table", "--data-dir", tmp_path / "nowhere", "--out", tmp_path / "out", says=("nowhere",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("cut.jsonl.gz", gzip.compress(lines(*[_GOOD] * 50).encode())[:-12], ("cut off", "cut.jsonl.gz")),
+        ("no.jsonl.gz", b"not gzip at all", ("gzip", "no.jsonl.gz")),
+        ("bad.jsonl", lines(_GOOD, _GOOD) + "{oops\n", ("invalid JSON", "bad.jsonl, line 3", "oops")),
+        ("list.jsonl", lines(_GOOD, [1, 2]), ("list.jsonl, line 2", "a JSON object", "[1, 2]")),
+        ("a.json", '[{"a": 1},\n{"a": }]', ("invalid JSON", "a.json, line 2")),
+        ("column.jsonl", lines({"prompt": "a", "selected": "b", "rejected": "c"}), ("'chosen'", "expected", "selected")),
+        ("type.jsonl", lines({**_GOOD, "chosen": 3}), ("type.jsonl, line 1", "'chosen'", "expected", "int")),
+        ("empty.jsonl", "", ("empty", "empty.jsonl")),
+        ("latin.jsonl", b'{"prompt": "\xe9"}\n', ("UTF-8", "latin.jsonl, line 1")),
+        ("x.parquet", b"PAR1 no", ("Parquet", "x.parquet")),
+        ("x.csv", "prompt,chosen,rejected\na,b\n", ("x.csv, line 2", "3 fields", "2 fields")),
+        ("x.xlsx", b"PK", ("x.xlsx", ".jsonl")),
+        ("same.jsonl", lines({**_GOOD, "rejected": _GOOD["chosen"]}), ("no pair is left", "identical_responses")),
+    ],
+)
+def test_bad_input(tmp_path: Path, name: str, content: str | bytes, says: tuple[str, ...]) -> None:
+    """Each fault of a file is told with the file's name, and the line where there is one."""
+    source = table(tmp_path, content, name)
+    refuses(tmp_path, "table", "--data-dir", source, "--out", tmp_path / "out", says=says)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["smaple"], ("unknown source 'smaple'", "did you mean 'sample'")),
+        (["sample", "--engine", "contrats"], ("unknown engine", "did you mean 'contrast'")),
+        (["hh-rlhf", "--option", "trance=helpful-base"], ("unknown option", "did you mean 'tranche'")),
+        (["hh-rlhf", "--option", "tranche=helpful-bas"], ("did you mean 'helpful-base'",)),
+        (["table", "--columns", "promt=a"], ("did you mean 'prompt'",)),
+        (["table", "--columns", "prompt"], ("KEY=VALUE", "prompt")),
+        (["sample", "--from", "org/name"], ("takes no --from", "org/name")),
+        (["table"], ("--data-dir", "--from")),
+        (["table", "--from", "name"], ("ORG/NAME",)),
+        (["sample", "--limit", "0"], ("--limit", "1 or more")),
+        (["sample", "--head"], ("--limit N --head",)),
+    ],
+)
+def test_misuse(tmp_path: Path, arguments: list[str], says: tuple[str, ...]) -> None:
+    """Arguments that cannot be right end with exit code 2, and the nearest right one is suggested."""
+    refuses(tmp_path, *arguments, "--out", tmp_path / "out", says=says, code=2)
+
+
+def test_option_of_the_command_that_is_unknown(tmp_path: Path) -> None:
+    """An unknown option of the command ends with exit code 2."""
+    done = run("build", "sample", "--out", tmp_path / "out", "--limt", "3")
+    assert done.returncode == 2
+    assert "--limt" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parent_is_a_file(tmp_path: Path) -> None:
+    """An output below a regular file is refused."""
+    file = table(tmp_path, "mine", "file")
+    refuses(tmp_path, "sample", "--out", file / "out", says=("cannot be written", str(file)))
+    refuses(tmp_path, "sample", "--out", file, says=("is no folder", str(file)))
+    assert file.read_text(encoding="utf-8") == "mine"
+
+
+def test_output_that_is_there(tmp_path: Path) -> None:
+    """A folder that is there is refused, with the option that replaces it."""
+    arguments = ("sample", "--limit", "2", "--out", tmp_path / "out")
+    assert run("build", *arguments).returncode == 0
+    refuses(tmp_path, *arguments, says=("there already", "--overwrite"))
+    assert run("build", *arguments, "--overwrite").returncode == 0
+
+
+def _small_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def test_no_room_for_a_file(tmp_path: Path) -> None:
+    """A file that may not grow is told like a full disk."""
+    refuses(tmp_path, "sample", "--out", tmp_path / "out", says=("no room left", str(tmp_path)), before=_small_files)
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """A full disk is told, and nothing is left on it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if mounted.returncode:
+        pytest.skip(f"mounting a small disk is not permitted here: {mounted.stderr.strip()}")
+    try:
+        rows = [{**_GOOD, "prompt": f"{number} {os.urandom(1500).hex()}"} for number in range(2000)]
+        source = table(tmp_path, lines(*rows))
+        refuses(disk, "table", "--data-dir", source, "--out", disk / "out", says=("no room left", str(disk)))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_json_output(tmp_path: Path) -> None:
+    """`--json` prints the manifest and the path, and nothing else, on standard output."""
+    done = run("build", "sample", "--limit", "5", "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    printed = json.loads(done.stdout)
+    written = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert printed == {"path": str(tmp_path / "out"), **written}
+
+
+def test_report(tmp_path: Path) -> None:
+    """Without `--json` the report says how many rows there are and where."""
+    done = run("build", "sample", "--limit", "5", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "tailoring" in done.stdout
+    assert "not_sampled" in done.stdout
+    assert str(tmp_path / "out") in done.stdout
+
+
+def test_version_and_help() -> None:
+    """The command tells its version and its use."""
+    import whoseboat
+
+    assert run("--version").stdout.strip() == f"whoseboat {whoseboat.__version__}"
+    assert "--data-dir" in run("build", "--help").stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Importing the command imports none of the heavy libraries."""
+    code = "import sys, whoseboat.cli; print(*{'datasets', 'pyarrow', 'torch', 'numpy', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
