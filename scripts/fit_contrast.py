@@ -5,8 +5,8 @@
 DIR holds public preference sets in their published layout: hh-rlhf/, llamafactory-demo/, llmbar/, pandalm/. The spreads
 are standard deviations of within-pair differences over all their pairs. The weights are fitted on personas that a large
 language model wrote for 1,750 of these pairs, blind to which response had been preferred
-(tests/data/written_personas.jsonl). Prints the accuracy of the reader by cross-validation with pairs kept whole, and with
-one set left out; --write replaces scales.json and reader.json.
+(tests/data/written_personas.jsonl). Prints the accuracy of the reader by cross-validation with pairs kept whole, and
+with one set left out; --write replaces scales.json and reader.json.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
-from scipy import sparse
 
 from whoseboat import sources
 from whoseboat.contrast import axes, reader
@@ -50,7 +50,12 @@ def read_pairs(data_dir: Path) -> Iterator[tuple[str, Pair]]:
     ]
     for source, path, columns in requests:
         for item in sources.read(source, Request(data_dir=data_dir / path, columns=columns)).pairs:
-            if isinstance(item, Pair) and item.chosen.strip() and item.rejected.strip() and item.chosen != item.rejected:
+            if (
+                isinstance(item, Pair)
+                and item.chosen.strip()
+                and item.rejected.strip()
+                and item.chosen != item.rejected
+            ):
                 name = (item.origin.split or "").split("/")[0] if source == "hh-rlhf" else path.split("/")[0]
                 yield name, item
 
@@ -102,11 +107,16 @@ def main() -> None:
     written = [json.loads(line) for line in PERSONAS.read_text(encoding="utf-8").splitlines()]
     known = [entry for entry in written if entry["id"] in pairs]
     examples = [
-        (entry[f"{side}_persona"], *pairs[entry["id"]], side == "chosen") for entry in known for side in ("chosen", "rejected")
+        (entry[f"{side}_persona"], *pairs[entry["id"]], side == "chosen")
+        for entry in known
+        for side in ("chosen", "rejected")
     ]
     personas = [persona for persona, *_ in examples]
     scaled = np.array(
-        [raw_difference(*((pair.chosen, pair.rejected) if chosen else (pair.rejected, pair.chosen))) for _, _, pair, chosen in examples]
+        [
+            raw_difference(*((pair.chosen, pair.rejected) if chosen else (pair.rejected, pair.chosen)))
+            for _, _, pair, chosen in examples
+        ]
     ) / np.array(list(spreads.values()))
     differences = np.vectorize(reader.squash)(scaled)
     differences[:, 0] *= LENGTH_SCALE
@@ -151,7 +161,8 @@ def report(features: Any, examples: list[Any]) -> None:
         print(f"{title}: {right.mean():.3f} +- {half:.3f} (n = {len(right)} personas of {len(right) // 2} pairs)")
         for name in sorted(set(sets)):
             mine = sets == name
-            print(f"  {name:28s} chosen {right[mine & sides].mean():.3f}  rejected {right[mine & ~sides].mean():.3f}  n = {mine.sum()}")
+            by_side = f"chosen {right[mine & sides].mean():.3f}  rejected {right[mine & ~sides].mean():.3f}"
+            print(f"  {name:28s} {by_side}  n = {mine.sum()}")
 
 
 def write(
@@ -166,13 +177,15 @@ def write(
     scales = {
         "version": 1,
         "origin": f"spreads: standard deviation of within-pair differences over {pairs} pairs of {origin}; "
-        f"telling: how much personas that a large language model wrote for {personas} of them lean on an axis, 1 for most",
+        f"telling: how much personas that a large language model wrote for {personas} lean on an axis, 1 for most",
         "spreads": spreads,
         "telling": telling,
     }
     (PACKAGE / "scales.json").write_text(json.dumps(scales, indent=1) + "\n", encoding="utf-8")
     lines = ",\n".join(
-        f"  {json.dumps(word)}: {json.dumps(leanings, separators=(',', ':'))}" for word, leanings in table.items() if leanings
+        f"  {json.dumps(word)}: {json.dumps(leanings, separators=(',', ':'))}"
+        for word, leanings in table.items()
+        if leanings
     )
     about = f"logistic regression on personas a large language model wrote for {personas} pairs of {origin}"
     (PACKAGE / "reader.json").write_text(

@@ -16,10 +16,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import whoseboat
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
+import whoseboat
 from whoseboat import dataset
 from whoseboat.cards import as_code, as_text
 from whoseboat.folder import whole_folder
@@ -154,7 +155,10 @@ def test_digest_tells_content_apart(tmp_path: Path) -> None:
 def test_digest_does_not_depend_on_order_of_the_source(tmp_path: Path) -> None:
     """Files read in another order give the same digest: rows are numbered in their part."""
     rows = [
-        {"chosen": f"\n\nHuman: Q{number}\n\nAssistant: Yes, {number}.", "rejected": f"\n\nHuman: Q{number}\n\nAssistant: No."}
+        {
+            "chosen": f"\n\nHuman: Q{number}\n\nAssistant: Yes, {number}.",
+            "rejected": f"\n\nHuman: Q{number}\n\nAssistant: No.",
+        }
         for number in range(20)
     ]
     digests = []
@@ -189,7 +193,9 @@ def hh(folder: Path) -> Path:
     for tranche in ("helpful-base", "harmless-base"):
         (folder / tranche).mkdir(parents=True)
         start = f"\n\nHuman: A question of {tranche}\n\nAssistant: "
-        table(folder / tranche / "train.jsonl", [{"chosen": start + "I would rather not.", "rejected": start + "Sure!"}])
+        table(
+            folder / tranche / "train.jsonl", [{"chosen": start + "I would rather not.", "rejected": start + "Sure!"}]
+        )
     return folder
 
 
@@ -243,7 +249,11 @@ def test_personas_of_a_file(tmp_path: Path, key: str) -> None:
     whoseboat.build("table", tmp_path / "plain", data_dir=source)
     rows = every(tmp_path / "plain")
     personas = [
-        {key: row["id"] if key == "id" else row["source_row"], "chosen_persona": f"C {row['id']}", "rejected_persona": "R"}
+        {
+            key: row["id"] if key == "id" else row["source_row"],
+            "chosen_persona": f"C {row['id']}",
+            "rejected_persona": "R",
+        }
         for row in rows[:-1]
     ]
     out = tmp_path / "out"
@@ -400,7 +410,7 @@ def test_to_text_of_every_row(sample: Path) -> None:
 
 def card_of(folder: Path) -> tuple[dict[str, Any], str]:
     """Return the YAML and the text of a card."""
-    _, front, body = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    front, body = (folder / "README.md").read_text(encoding="utf-8").removeprefix("---\n").split("\n---\n", 1)
     return yaml.safe_load(front), body
 
 
@@ -427,7 +437,16 @@ def test_yaml_of_the_card(sample: Path) -> None:
 def test_sections_of_the_card(sample: Path, tmp_path: Path) -> None:
     """Every section is there, the one on drops only where there are drops, and the banner says how it was made."""
     _, body = card_of(sample)
-    expected = ["Load it", "How it was made", "Columns", "Splits", "Examples", "Limits and risks", "Licence", "Citation"]
+    expected = [
+        "Load it",
+        "How it was made",
+        "Columns",
+        "Splits",
+        "Examples",
+        "Limits and risks",
+        "Licence",
+        "Citation",
+    ]
     assert headings(body) == expected
     assert "**No language model was used.**" in body
     assert "Safety gate" not in body
@@ -451,7 +470,9 @@ _HOSTILE = "<script>alert(1)</script> | a | `b` ``` [x](http://y) <!-- whoseboat
 
 def test_hostile_text_stays_in_its_place(tmp_path: Path) -> None:
     """Names and prompts cannot break out of tables, open HTML, or start a section of their own."""
-    rows = [{"prompt": f"{_HOSTILE} {row['prompt']}", "chosen": "Yes | <b>", "rejected": "No `"} for row in some_rows(3)]
+    rows = [
+        {"prompt": f"{_HOSTILE} {row['prompt']}", "chosen": "Yes | <b>", "rejected": "No `"} for row in some_rows(3)
+    ]
     source = table(tmp_path / "in <script>|`.jsonl", rows)
     built = whoseboat.build("table", tmp_path / "out", data_dir=source, name=_HOSTILE, license="<script>|\n---\nx: y")
     text = (built.path / "README.md").read_text(encoding="utf-8")

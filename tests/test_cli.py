@@ -19,7 +19,7 @@ _GOOD = {"prompt": "How do I fix it?", "chosen": "Do this, then that.", "rejecte
 def run(*arguments: str | Path, before: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command."""
     command = [sys.executable, "-m", "whoseboat", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, preexec_fn=before)  # noqa: PLW1509
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, preexec_fn=before)
 
 
 def lines(*rows: object) -> str:
@@ -63,8 +63,12 @@ def test_missing_directory(tmp_path: Path) -> None:
         ("no.jsonl.gz", b"not gzip at all", ("gzip", "no.jsonl.gz")),
         ("bad.jsonl", lines(_GOOD, _GOOD) + "{oops\n", ("invalid JSON", "bad.jsonl, line 3", "oops")),
         ("list.jsonl", lines(_GOOD, [1, 2]), ("list.jsonl, line 2", "a JSON object", "[1, 2]")),
-        ("a.json", '[{"a": 1},\n{"a": }]', ("invalid JSON", "a.json, line 2")),
-        ("column.jsonl", lines({"prompt": "a", "selected": "b", "rejected": "c"}), ("'chosen'", "expected", "selected")),
+        ("a.json", f'[{json.dumps(_GOOD)},\n{{"a": }}]', ("invalid JSON", "a.json, line 2")),
+        (
+            "column.jsonl",
+            lines({"prompt": "a", "selected": "b", "rejected": "c"}),
+            ("'chosen'", "expected", "selected"),
+        ),
         ("type.jsonl", lines({**_GOOD, "chosen": 3}), ("type.jsonl, line 1", "'chosen'", "expected", "int")),
         ("empty.jsonl", "", ("empty", "empty.jsonl")),
         ("latin.jsonl", b'{"prompt": "\xe9"}\n', ("UTF-8", "latin.jsonl, line 1")),

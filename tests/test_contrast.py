@@ -26,7 +26,11 @@ TEXT = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",)), max_size=60),
     st.text("你好，我是猫。！？们的了在 ", max_size=30),
     st.text("😀👩‍👩‍👧🎉!? ", max_size=20),
-    st.lists(st.sampled_from("I'm sorry but you should try these 1. 2. ! ? great code\n".split(" "))).map(" ".join),
+    st.lists(
+        st.sampled_from(
+            ["I'm", "sorry", "but", "you", "should", "try", "these", "1.", "2.", "!", "?", "great", "code\n"]
+        )
+    ).map(" ".join),
 )
 PERSONAS = st.one_of(TEXT, st.sampled_from(["The user is busy and prefers brief answers over long explanations."]))
 

@@ -109,7 +109,7 @@ def test_parquet_reads_only_the_columns_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_cut_off(tmp_path: Path, suffix: str, compression: str) -> None:
     """A compressed file that was cut off is refused, however much of it could be read."""
-    rows = [{"a": f"{number * 7919 % 10007} {number ** 5}"} for number in range(5000)]
+    rows = [{"a": f"{number * 7919 % 10007} {number**5}"} for number in range(5000)]
     packed = compress(encode(rows, suffix), compression)
     text = refusal(tmp_path / f"rows{suffix}{compression}", packed[: len(packed) // 2])
     assert "cut off" in text or "fetch it again" in text or "invalid JSON" in text

@@ -27,7 +27,9 @@ TEXT = (
     st.one_of(
         st.text(st.characters(exclude_categories=("Cs",)), max_size=60),
         st.lists(
-            st.sampled_from(["\n", "\n\n", "Human", "Assistant", ": ", "Human:", "\nAssistant:", "H:", "é😀", "{}", "\\n"]),
+            st.sampled_from(
+                ["\n", "\n\n", "Human", "Assistant", ": ", "Human:", "\nAssistant:", "H:", "é😀", "{}", "\\n"]
+            ),
             max_size=8,
         ).map("".join),
     )
@@ -248,7 +250,8 @@ def test_table_of_strings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "content", "user", "assistant"), [("role", "content", "user", "assistant"), ("from", "value", "human", "gpt")]
+    ("role", "content", "user", "assistant"),
+    [("role", "content", "user", "assistant"), ("from", "value", "human", "gpt")],
 )
 def test_table_of_messages(role: str, content: str, user: str, assistant: str) -> None:
     """Messages are read in either spelling; a response may be one message or a list of one."""
@@ -269,7 +272,8 @@ def test_table_of_whole_conversations(tmp_path: Path, with_prompt: bool) -> None
     """Responses that repeat the conversation need no prompt, and do not double it."""
     asked = {"role": "user", "content": "Is it?"}
     record: dict[str, Any] = {
-        side: [asked, {"role": "assistant", "content": text}] for side, text in (("chosen", "Yes."), ("rejected", "No."))
+        side: [asked, {"role": "assistant", "content": text}]
+        for side, text in (("chosen", "Yes."), ("rejected", "No."))
     }
     if with_prompt:
         record["prompt"] = "Is it?"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import whoseboat
 
 pytest.importorskip("trl", reason="trl is in the extra `train`")
@@ -75,7 +76,7 @@ def test_dpo_trainer_takes_a_config_as_it_is(folder: Path, tmp_path: Path, confi
         use_cpu=True,
         bf16=False,
         max_length=512,
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         disable_tqdm=True,
     )
     trainer = DPOTrainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer)

@@ -51,7 +51,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def whoseboat(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Make preference data say for whom."""
 
@@ -60,23 +62,36 @@ def whoseboat(
 def build(
     source: Annotated[str, typer.Argument(help="The preference set: sample, hh-rlhf or table.")],
     out: Annotated[Path, typer.Option(help="The dataset folder to make.")],
-    data_dir: Annotated[Path | None, typer.Option(help="Read files on disk: a file, or a directory in the set's own layout.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="Read a Hub dataset: ORG/NAME or ORG/NAME@REVISION.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Read files on disk: a file, or a directory in the set's own layout.")
+    ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Read a Hub dataset: ORG/NAME or ORG/NAME@REVISION.")
+    ] = None,
     subset: Annotated[str | None, typer.Option(help="Configuration of the Hub dataset.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of the source to read.")] = None,
     columns: Annotated[str | None, typer.Option(help="prompt=COLUMN,chosen=COLUMN,rejected=COLUMN,...")] = None,
-    option: Annotated[list[str] | None, typer.Option(help="An option of the source, KEY=VALUE; may be repeated.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="An option of the source, KEY=VALUE; may be repeated.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the set.")] = None,
     license: Annotated[str | None, typer.Option(help="The licence of the set.")] = None,
     limit: Annotated[int | None, typer.Option(help="Take this many pairs: a random subset.")] = None,
     head: Annotated[bool, typer.Option("--head", help="With --limit: take the first pairs instead.")] = False,
     seed: Annotated[int, typer.Option(help="Which random subset.")] = 0,
     engine: Annotated[str, typer.Option(help="What infers the personas.")] = "contrast",
-    personas: Annotated[Path | None, typer.Option(help="Attach personas from this table instead of inferring them.")] = None,
+    personas: Annotated[
+        Path | None, typer.Option(help="Attach personas from this table instead of inferring them.")
+    ] = None,
     include_unsafe: Annotated[
-        bool, typer.Option("--include-unsafe", help="Keep responses labelled unsafe, also as targets; for gated or local use.")
+        bool,
+        typer.Option(
+            "--include-unsafe", help="Keep responses labelled unsafe, also as targets; for gated or local use."
+        ),
     ] = False,
-    max_characters: Annotated[int, typer.Option(help="Drop pairs longer than this, prompt and responses together.")] = 32_000,
+    max_characters: Annotated[
+        int, typer.Option(help="Drop pairs longer than this, prompt and responses together.")
+    ] = 32_000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset folder that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
@@ -139,7 +154,8 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
 
     def line(progress: Progress) -> str:
         rate = progress.read / max(time.monotonic() - started, 1e-9)
-        return f"{progress.read:,} rows read, {progress.rows:,} kept, {progress.dropped.total():,} dropped, {rate:,.0f} rows/s"
+        kept, dropped = f"{progress.rows:,} kept", f"{progress.dropped.total():,} dropped"
+        return f"{progress.read:,} rows read, {kept}, {dropped}, {rate:,.0f} rows/s"
 
     from rich.console import Console
 
@@ -174,7 +190,9 @@ def _show(built: Built) -> None:
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in manifest.dropped.items()) or "nothing"
     console.print(f"dropped: {dropped} (of {manifest.read:,} rows read)", markup=False, highlight=False)
     if manifest.kept_from_tailoring:
-        console.print(f"in pairs only, kept out of tailoring by the safety gate: {manifest.kept_from_tailoring:,}", markup=False)
+        console.print(
+            f"in pairs only, kept out of tailoring by the safety gate: {manifest.kept_from_tailoring:,}", markup=False
+        )
     if manifest.uses_language_model is False:
         console.print("personas by an offline heuristic; no language model was used", markup=False)
     console.print(f"written to {built.path}; load it: load_dataset({str(built.path)!r})", markup=False, soft_wrap=True)

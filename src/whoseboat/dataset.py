@@ -52,7 +52,11 @@ TAILORING = (
     Column("chosen", "messages", "the reply this persona prefers"),
     Column("rejected", "messages", "the other reply"),
     Column("persona", "text", "the inferred persona"),
-    Column("side", "text", "`chosen` or `rejected`: the side the persona was inferred from; for `rejected` the replies change places"),
+    Column(
+        "side",
+        "text",
+        "`chosen` or `rejected`: the side the persona was inferred from; for `rejected` the replies change places",
+    ),
 )
 DROPPED = (
     Column("id", "text", "id of the pair, where it was one"),

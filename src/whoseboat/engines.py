@@ -32,6 +32,7 @@ def find(name: str) -> Engine:
 
     Raises:
         UsageError: there is none of this name.
+
     """
     if name not in NAMES:
         raise unknown("engine", name, NAMES)
@@ -56,6 +57,7 @@ def brought(path: Path) -> Engine:
 
     Raises:
         DataError: the table cannot be read, lacks a column, or names a pair twice.
+
     """
     if not path.is_file():
         raise DataError("no such file of personas", where=str(path), todo="check the path given as --personas")

@@ -79,6 +79,7 @@ def local_files(path: Path) -> list[LocalFile]:
 
     Raises:
         DataError: nothing is there, or no file of a known format.
+
     """
     if path.is_file():
         return [LocalFile(path.name, path)]
@@ -104,6 +105,7 @@ def records(file: DataFile, columns: Iterable[str] | None = None) -> Iterator[tu
     Raises:
         DataError: the file is of no known format, empty, cut off, damaged, not UTF-8, or breaks its format.
         HubError: the file cannot be fetched.
+
     """
     read = _READERS.get(_format(file.name))
     if read is None:
@@ -186,7 +188,9 @@ def _read_json_lines(stream: io.BufferedReader, file: DataFile, _: object) -> It
         yield number, _as_record(value, file, number, "line")
 
 
-def _read_json(stream: io.BufferedReader, file: DataFile, columns: Iterable[str] | None) -> Iterator[tuple[int, Record]]:
+def _read_json(
+    stream: io.BufferedReader, file: DataFile, columns: Iterable[str] | None
+) -> Iterator[tuple[int, Record]]:
     """Read an array of objects; a `.json` file that starts with an object holds JSON lines."""
     import ijson
 

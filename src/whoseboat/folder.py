@@ -26,6 +26,7 @@ def whole_folder(out: Path, overwrite: bool = False, marker: str = "manifest.jso
 
     Raises:
         OutputError: there is something at `out` that may not be replaced, no permission, or no room on the disk.
+
     """
     out = out.absolute()
     previous = out.with_name(f".{out.name}.previous")

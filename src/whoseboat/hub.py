@@ -25,6 +25,7 @@ def dataset_state(repo: str, revision: str | None) -> DatasetState:
 
     Raises:
         HubError: no such repo or revision, no access, or no answer.
+
     """
     from huggingface_hub import HfApi
 
@@ -43,6 +44,7 @@ def open_dataset_file(repo: str, commit: str, path: str) -> BinaryIO:
 
     Raises:
         HubError: no such file, no access, or no answer.
+
     """
     from huggingface_hub import HfFileSystem
 
@@ -58,8 +60,8 @@ def place(repo: str, revision: str | None) -> str:
 @contextmanager
 def explained(repo: str, revision: str | None) -> Iterator[None]:
     """Turn what the Hub's client raises into one clear `HubError`; let everything else pass."""
-    from huggingface_hub import errors
     from httpx2 import TransportError
+    from huggingface_hub import errors
 
     where = place(repo, revision)
     try:
@@ -75,7 +77,9 @@ def explained(repo: str, revision: str | None) -> Iterator[None]:
             todo="check the name; for a private dataset log in with `hf auth login` or set HF_TOKEN",
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise HubError("the dataset has no such revision", where=where, todo="name a branch, a tag or a commit") from error
+        raise HubError(
+            "the dataset has no such revision", where=where, todo="name a branch, a tag or a commit"
+        ) from error
     except errors.HFValidationError as error:
         raise HubError("not the name of a Hub dataset", where=where, expected="ORG/NAME[@REVISION]") from error
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, TransportError) as error:

@@ -71,6 +71,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
     Raises:
         DataError: there is none, or it is not one of ours.
+
     """
     path = directory / FILE
     try:

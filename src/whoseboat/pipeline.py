@@ -99,6 +99,7 @@ def build(
         DataError: the input is missing or damaged, or no pair is left.
         HubError: the Hub did not give what was asked for.
         OutputError: the folder cannot be written.
+
     """
     selection = _selection(limit, head, seed, max_characters, include_unsafe)
     if personas is not None and engine != "contrast":

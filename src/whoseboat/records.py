@@ -51,6 +51,7 @@ class Pair:
     Raises:
         ValueError: the prompt is empty or does not end with a user's turn.
         UnicodeEncodeError: a text holds a lone surrogate, which no file can store.
+
     """
 
     prompt: tuple[Message, ...]

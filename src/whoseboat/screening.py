@@ -28,7 +28,9 @@ def screen(items: Iterable[Item], *, max_characters: int, include_unsafe: bool =
             continue
         reason, detail = _fault(item, max_characters, include_unsafe)
         if not reason:
-            key = int(item.id[:16], 16)  # 64 bits: at ten million pairs the odds of one false duplicate are 1 in 370,000
+            key = int(
+                item.id[:16], 16
+            )  # 64 bits: at ten million pairs the odds of one false duplicate are 1 in 370,000
             if key in seen:
                 reason, detail = "duplicate", "a pair with the same prompt, chosen and rejected response came before"
             seen.add(key)

@@ -26,7 +26,9 @@ class ShardWriter:
     later release that differs in a few rows shares most of its bytes with this one.
     """
 
-    def __init__(self, directory: Path, name: str, columns: tuple[Column, ...], shard_bytes: int = _BYTES_PER_SHARD):
+    def __init__(
+        self, directory: Path, name: str, columns: tuple[Column, ...], shard_bytes: int = _BYTES_PER_SHARD
+    ) -> None:
         self.rows = 0
         self.memory_bytes = 0
         self.files: list[Path] = []

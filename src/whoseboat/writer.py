@@ -94,9 +94,7 @@ class DatasetWriter:
 
     def _configs(self) -> list[str]:
         return [
-            config
-            for config in dataset.CONFIGS
-            if any(self._shards[config, split].rows for split in dataset.SPLITS)
+            config for config in dataset.CONFIGS if any(self._shards[config, split].rows for split in dataset.SPLITS)
         ]
 
     def _close(self) -> None:

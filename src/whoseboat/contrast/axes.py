@@ -12,10 +12,35 @@ import math
 import re
 from collections.abc import Sequence
 from importlib import resources
+from itertools import pairwise
 
 # Hits are divided by the number of words and this many more: one hit among five words is weak evidence.
 _DAMPING = 15
-_FUNCTION_WORDS = frozenset("the of and to is that for it you with are this be have not your can if in on as".split())
+_FUNCTION_WORDS = frozenset(
+    [
+        "the",
+        "of",
+        "and",
+        "to",
+        "is",
+        "that",
+        "for",
+        "it",
+        "you",
+        "with",
+        "are",
+        "this",
+        "be",
+        "have",
+        "not",
+        "your",
+        "can",
+        "if",
+        "in",
+        "on",
+        "as",
+    ]
+)
 _TOKEN = re.compile(r"[a-z]+(?:'[a-z]+)?")
 _LIST_ITEM = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?。！？]+(?:(?=\s|$)|(?<=[。！？]))")
@@ -108,7 +133,7 @@ def _rates(tokens: list[str]) -> list[float]:
     for axes in [_AXES_OF_WORD[token] for token in tokens if token in _AXES_OF_WORD]:
         for index in axes:
             hits[index] += 1
-    phrases = zip(tokens, tokens[1:], strict=False)
+    phrases = pairwise(tokens)
     for axes in [_AXES_OF_PHRASE[phrase] for phrase in phrases if phrase in _AXES_OF_PHRASE]:
         for index in axes:
             hits[index] += 1

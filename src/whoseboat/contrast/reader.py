@@ -25,7 +25,33 @@ _ENDINGS = (
     *("s", "e", "y"),
 )
 # What every persona says, and so says nothing.
-_EMPTY = frozenset("the a an user is are and or prefers preferring that of with to their for in on who be at by it".split())
+_EMPTY = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "user",
+        "is",
+        "are",
+        "and",
+        "or",
+        "prefers",
+        "preferring",
+        "that",
+        "of",
+        "with",
+        "to",
+        "their",
+        "for",
+        "in",
+        "on",
+        "who",
+        "be",
+        "at",
+        "by",
+        "it",
+    ]
+)
 
 
 def wishes(persona: str) -> list[tuple[str, int]]:
@@ -67,12 +93,12 @@ _WEIGHTS = _load_weights()
 
 
 def preference(persona: str, first: str, second: str) -> float:
-    """Return how strongly a user of this persona would prefer the first of two responses: in [-1, 1], negative for the second.
+    """Return how strongly a user of this persona would prefer the first of two responses: a float in [-1, 1].
 
     The value is P(first) - P(second) under the reader's model; 0.0 when it knows no word of the persona, or when the
-    responses are alike. Swapping the responses negates it. It sees no prompt, only the style of the responses.
+    responses are alike. It is negative for the second; swapping the responses negates it. It sees no prompt, only the style of the responses.
 
-    >>> preference("The user is busy and prefers brief, direct answers.", "Yes.", "Well, that depends on many things.") > 0
+    >>> preference("The user is busy and prefers brief, direct answers.", "Yes.", "Well, it depends on much.") > 0
     True
     """
     differences = [squash(value) for value in difference(first, second)]

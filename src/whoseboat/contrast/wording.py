@@ -41,7 +41,9 @@ class Pole:
     @classmethod
     def of(cls, traits: list[str], wants: list[str]) -> Pole:
         """Return a pole of these phrases."""
-        beside = {trait: tuple(want for want in wants if not _long_words(trait) & _long_words(want)) for trait in traits}
+        beside = {
+            trait: tuple(want for want in wants if not _long_words(trait) & _long_words(want)) for trait in traits
+        }
         return cls(tuple(traits), tuple(wants), beside)
 
 

@@ -37,6 +37,7 @@ class Request:
 
     Raises:
         UsageError: `repo` is not of the form ORG/NAME.
+
     """
 
     data_dir: Path | None = None
@@ -120,6 +121,7 @@ def find(name: str) -> Source:
 
     Raises:
         UsageError: there is none of this name; the nearest are suggested.
+
     """
     if name not in names():
         raise unknown("source", name, names())
@@ -136,6 +138,7 @@ def read(name: str, request: Request) -> Reading:
         UsageError: unknown source or option, or something it does not take.
         DataError: the files are not there, or not what they should be.
         HubError: the Hub did not give what was asked for.
+
     """
     source = find(name)
     _check_request(source, request)

@@ -1,4 +1,4 @@
-"""Anthropic/hh-rlhf: dialogues with an assistant, the last reply chosen or rejected by a crowd worker.
+r"""Anthropic/hh-rlhf: dialogues with an assistant, the last reply chosen or rejected by a crowd worker.
 
 Files: `TRANCHE/SPLIT.jsonl.gz`, on the Hub and on disk alike; rows `{"chosen": transcript, "rejected": transcript}`,
 where a transcript is `\n\nHuman: ...\n\nAssistant: ...` to the final reply, and both share all but that reply.
@@ -47,6 +47,7 @@ def parse_transcript(text: str) -> list[Message]:
 
     Raises:
         ValueError: there is no speaker, or text before the first one.
+
     """
     before, *parts = _TURN.split(text)
     if not parts:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from whoseboat import hub
 from whoseboat.errors import DataError, HubError, UsageError, unknown
@@ -95,7 +94,9 @@ def _columns(given: Mapping[str, str]) -> dict[str, str]:
 
 def _read_files(request: Request, columns: dict[str, str], options: dict[str, str]) -> Reading:
     if request.subset:
-        raise UsageError("--subset is for datasets on the Hub", found=request.subset, todo="name the file by --data-dir")
+        raise UsageError(
+            "--subset is for datasets on the Hub", found=request.subset, todo="name the file by --data-dir"
+        )
     found: list[DataFile] = list(local_files(request.data_dir)) if request.data_dir else []
     files, held_out = hold_out_test(found, request.split)
     if not files:
@@ -152,9 +153,7 @@ def _pairs_of_rows(
             yield to_pair(record, Origin(provenance.files[0], row + 1, provenance.split, row), columns, language)
 
 
-def _hub_rows(
-    repo: str, commit: str, subset: str | None, split: str | None
-) -> tuple[str, list[str], Iterable[Record]]:
+def _hub_rows(repo: str, commit: str, subset: str | None, split: str | None) -> tuple[str, list[str], Iterable[Record]]:
     """Stream one split of a dataset on the Hub: the one named, else the train split, else the only one."""
     import datasets
 
@@ -202,7 +201,9 @@ def _provenance(request: Request, columns: dict[str, str], options: dict[str, st
 def _check_columns(record: Record, columns: Mapping[str, str], where: str) -> None:
     for meaning, names in columns.items():
         for name in [names] if names in record else names.split("+"):
-            if name not in record and not (meaning == "prompt" and names == "prompt" and _conversational(record, columns)):
+            if name not in record and not (
+                meaning == "prompt" and names == "prompt" and _conversational(record, columns)
+            ):
                 raise DataError(
                     f"there is no column {name!r} for {meaning}",
                     where=where,
@@ -252,7 +253,7 @@ def _messages(value: object, column: str, role: Role) -> list[Message]:
     raise _NotAPair("malformed", f"column {column!r}: expected a string or messages, found {type(value).__name__}")
 
 
-def _message(value: Any, column: str) -> Message:
+def _message(value: object, column: str) -> Message:
     if not isinstance(value, dict):
         raise _NotAPair("malformed", f"column {column!r}: expected a message, found {type(value).__name__}")
     role = _ROLES.get(str(value.get("role", value.get("from"))))
