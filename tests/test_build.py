@@ -347,17 +347,17 @@ def test_killed_build_leaves_no_folder(tmp_path: Path) -> None:
         "from whoseboat.sources import table; table.local_files = files.local_files\n"
         "import whoseboat; whoseboat.build('table', sys.argv[2], data_dir=sys.argv[1])\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(pipe), str(tmp_path / "out")]) as process:
-        with pipe.open("w", encoding="utf-8") as file:  # opens when the build does
-            for row in some_rows(3000):
-                file.write(json.dumps(row) + "\n")
-            file.flush()
-            deadline = time.monotonic() + 60
-            while not list(tmp_path.glob(".out.partial-*")) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert list(tmp_path.glob(".out.partial-*"))
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
+    process = subprocess.Popen([sys.executable, "-c", code, str(pipe), str(tmp_path / "out")])
+    with process, pipe.open("w", encoding="utf-8") as file:  # opens when the build does
+        for row in some_rows(3000):
+            file.write(json.dumps(row) + "\n")
+        file.flush()
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".out.partial-*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert list(tmp_path.glob(".out.partial-*"))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     whoseboat.build("sample", tmp_path / "out", limit=2)
     assert len(every(tmp_path / "out")) == 2
@@ -471,7 +471,8 @@ _HOSTILE = "<script>alert(1)</script> | a | `b` ``` [x](http://y) <!-- whoseboat
 def test_hostile_text_stays_in_its_place(tmp_path: Path) -> None:
     """Names and prompts cannot break out of tables, open HTML, or start a section of their own."""
     rows = [
-        {"prompt": f"{_HOSTILE} {row['prompt']}", "chosen": "Yes | <b>", "rejected": "No `"} for row in some_rows(3)
+        {"prompt": f"{_HOSTILE} {row['prompt']}", "chosen": "Yes | <b>", "rejected": "No `"}
+        for row in some_rows(9)[::3]
     ]
     source = table(tmp_path / "in <script>|`.jsonl", rows)
     built = whoseboat.build("table", tmp_path / "out", data_dir=source, name=_HOSTILE, license="<script>|\n---\nx: y")

@@ -23,7 +23,7 @@ from whoseboat.sources import hh_rlhf
 
 WRITTEN = Path(__file__).parent / "data" / "written_personas.jsonl"
 TEXT = st.one_of(
-    st.text(st.characters(exclude_categories=("Cs",)), max_size=60),
+    st.text(st.characters(codec="utf-8"), max_size=60),
     st.text("你好，我是猫。！？们的了在 ", max_size=30),
     st.text("😀👩‍👩‍👧🎉!? ", max_size=20),
     st.lists(
@@ -181,7 +181,10 @@ def accuracy(values: list[float]) -> float:
 
 
 def test_reader_reads_personas_written_by_others() -> None:
-    """On personas written by a language model the reader beats one that knows only words and length."""
+    """The reader beats one that knows only words and length.
+
+    Its weights were fitted on these very personas: this guards the shipped weights, it is no estimate for new ones.
+    """
     folder = os.environ.get("WHOSEBOAT_TEST_DATA")
     paths = sorted(Path(folder).glob("hh-rlhf/*/test.jsonl.gz")) if folder else []
     if not paths:
@@ -193,7 +196,7 @@ def test_reader_reads_personas_written_by_others() -> None:
             item = hh_rlhf.to_pair(record, Origin(path.name, line), path.parent.name)
             if isinstance(item, Pair) and item.id in written:
                 found[item.id] = item
-    assert len(found) >= 1000  # the others are of the train splits
+    assert len(found) >= 1000  # the others are of other sets
     cases = [
         (written[key][f"{side}_persona"], *texts)
         for key, item in found.items()

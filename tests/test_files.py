@@ -20,7 +20,7 @@ from whoseboat.errors import DataError
 from whoseboat.files import COMPRESSIONS, FORMATS, LocalFile, Record, is_data, local_files, records, stem
 
 # No lone surrogates, which no file can store; no NUL, which CSV cannot.
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 ROWS = st.lists(st.fixed_dictionaries({"prompt": TEXT, "chosen": TEXT, "rejected": TEXT}), min_size=1, max_size=6)
 
 
@@ -74,6 +74,10 @@ def test_what_was_written_is_read(suffix: str, compression: str, rows: list[Reco
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"rows{suffix}{compression}"
         path.write_bytes(compress(encode(rows, suffix), compression))
+        if (suffix, compression) == (".parquet", ".zst"):  # read from its end, which zstd does not allow
+            with pytest.raises(DataError, match="decompress it"):
+                read(path)
+            return
         assert [record for _, record in read(path)] == rows
 
 
@@ -112,7 +116,7 @@ def test_cut_off(tmp_path: Path, suffix: str, compression: str) -> None:
     rows = [{"a": f"{number * 7919 % 10007} {number**5}"} for number in range(5000)]
     packed = compress(encode(rows, suffix), compression)
     text = refusal(tmp_path / f"rows{suffix}{compression}", packed[: len(packed) // 2])
-    assert "cut off" in text or "fetch it again" in text or "invalid JSON" in text
+    assert "cut off" in text or "fetch it again" in text
 
 
 def test_not_gzip(tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_no_object(tmp_path: Path, name: str, raw: bytes) -> None:
 )
 def test_not_utf8(tmp_path: Path, name: str, raw: bytes) -> None:
     """Text that is not UTF-8 is refused as such."""
-    assert "UTF-8" in refusal(tmp_path / name, raw) or name == "rows.json"
+    assert "UTF-8" in refusal(tmp_path / name, raw)
 
 
 def test_not_utf8_names_the_line(tmp_path: Path) -> None:

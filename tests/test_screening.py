@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,7 +83,7 @@ def test_opposite_preference_is_kept() -> None:
 
 def test_first() -> None:
     """The first pairs and the drops among them are given, and nothing more is read."""
-    items = iter([pair("1"), DROP, pair("2"), pair("3")])
+    items: Iterator[Item] = iter([pair("1"), DROP, pair("2"), pair("3")])
     assert list(first(items, 2)) == [pair("1"), DROP, pair("2")]
     assert next(items) == pair("3")
     assert list(first(items, 0)) == []

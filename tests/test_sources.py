@@ -25,7 +25,7 @@ ROLES: tuple[Role, ...] = ("user", "assistant")
 # Hostile, but without a line that names a speaker.
 TEXT = (
     st.one_of(
-        st.text(st.characters(exclude_categories=("Cs",)), max_size=60),
+        st.text(st.characters(codec="utf-8"), max_size=60),
         st.lists(
             st.sampled_from(
                 ["\n", "\n\n", "Human", "Assistant", ": ", "Human:", "\nAssistant:", "H:", "é😀", "{}", "\\n"]

@@ -233,7 +233,8 @@ def _place_of_json_error(file: DataFile) -> str:
 
 def _read_csv(stream: io.BufferedReader, file: DataFile, _: object) -> Iterator[tuple[int, Record]]:
     csv.field_size_limit(sys.maxsize)  # the default cuts off at 128 KiB, and responses can be longer
-    lines = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), strict=True)
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+    lines = csv.reader(text, strict=True)
     try:
         header = next(lines, [])
         for fields in lines:
@@ -249,6 +250,8 @@ def _read_csv(stream: io.BufferedReader, file: DataFile, _: object) -> Iterator[
             yield lines.line_num, dict(zip(header, fields, strict=True))
     except csv.Error as error:
         raise DataError("broken CSV", where=f"{file}, line {lines.line_num}", found=str(error)) from error
+    finally:
+        text.detach()  # the stream is closed by whoever opened it
 
 
 def _read_parquet(
@@ -257,6 +260,12 @@ def _read_parquet(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not stream.seekable():
+        raise DataError(
+            "a Parquet file is read from its end, which a zstd stream does not allow",
+            where=str(file),
+            todo="decompress it; Parquet is compressed inside",
+        )
     try:
         parquet = pq.ParquetFile(stream, pre_buffer=False)
         present = parquet.schema_arrow.names

@@ -88,7 +88,7 @@ def _explained(out: Path) -> Iterator[None]:
                 found=str(error),
                 todo="free some, or name an --out on another disk; nothing was left behind",
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG}:
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG}:
             raise OutputError(
                 "the output folder cannot be written",
                 where=str(out),

@@ -96,7 +96,8 @@ def preference(persona: str, first: str, second: str) -> float:
     """Return how strongly a user of this persona would prefer the first of two responses: a float in [-1, 1].
 
     The value is P(first) - P(second) under the reader's model; 0.0 when it knows no word of the persona, or when the
-    responses are alike. It is negative for the second; swapping the responses negates it. It sees no prompt, only the style of the responses.
+    responses are alike. Negative: the second.
+    Swapping the responses negates it. It sees no prompt, only the style of the responses.
 
     >>> preference("The user is busy and prefers brief, direct answers.", "Yes.", "Well, it depends on much.") > 0
     True
