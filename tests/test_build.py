@@ -471,7 +471,7 @@ _HOSTILE = "<script>alert(1)</script> | a | `b` ``` [x](http://y) <!-- whoseboat
 def test_hostile_text_stays_in_its_place(tmp_path: Path) -> None:
     """Names and prompts cannot break out of tables, open HTML, or start a section of their own."""
     rows = [
-        {"prompt": f"{_HOSTILE} {row['prompt']}", "chosen": "Yes | <b>", "rejected": "No `"}
+        {"prompt": f"{_HOSTILE} {row['prompt']}", "chosen": f"Yes | <b> {row['prompt']}", "rejected": "No `"}
         for row in some_rows(9)[::3]
     ]
     source = table(tmp_path / "in <script>|`.jsonl", rows)

@@ -165,7 +165,7 @@ def dataset_yaml(manifest: Manifest, sizes: Mapping[str, Mapping[str, SplitSize]
 
 def _title(manifest: Manifest) -> str:
     ending = " (contrast)" if manifest.uses_language_model is False else ""
-    return f"{manifest.source.title} with inferred personas{ending}"
+    return f"{' '.join(manifest.source.title.split())} with inferred personas{ending}"
 
 
 def _engine_tags(manifest: Manifest) -> list[str]:

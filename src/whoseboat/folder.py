@@ -13,6 +13,10 @@ from pathlib import Path
 from whoseboat.errors import OutputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG),
+}
 
 
 @contextmanager
@@ -88,7 +92,7 @@ def _explained(out: Path) -> Iterator[None]:
                 found=str(error),
                 todo="free some, or name an --out on another disk; nothing was left behind",
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG}:
+        if error.errno in _NOT_WRITABLE:
             raise OutputError(
                 "the output folder cannot be written",
                 where=str(out),
