@@ -527,3 +527,28 @@ def test_sample() -> None:
     assert len({pair.id for pair in pairs}) == len(pairs)
     assert len({pair.origin.split for pair in pairs}) == 4
     assert any("brownies" in pair.prompt[0].content for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("language", "\ud800"), ("language", "<b>"), ("language", 3), ("strength", 10**400), ("strength", "high")],
+)
+def test_table_drops_what_cannot_be_stored(column: str, value: object) -> None:
+    """A language that is no code and a strength that is no number make a drop with the column named."""
+    columns = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected", column: column}
+    record = {"prompt": "Why?", "chosen": "Yes.", "rejected": "No.", column: value}
+    dropped = table.to_pair(record, Origin("rows.jsonl", 1), columns, None)
+    assert isinstance(dropped, Drop)
+    assert dropped.reason == "malformed"
+    assert column in dropped.detail
+    dropped.detail.encode()
+
+
+def test_table_drops_a_lone_surrogate() -> None:
+    """Text that no file can store makes a drop, not a crash."""
+    columns = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+    record = {"prompt": "Why?", "chosen": "\ud800", "rejected": "No."}
+    dropped = table.to_pair(record, Origin("rows.jsonl", 1), columns, None)
+    assert isinstance(dropped, Drop)
+    assert dropped.reason == "malformed"
+    dropped.detail.encode()

@@ -37,6 +37,10 @@ _SECOND = {"2", "b", "second", "model_b", "response_b", "response_2", "response2
 _TIE = {"0", "tie", "tie (bothbad)", "both_bad", "both"}
 
 
+# As they stand in the metadata of a card: ISO 639 codes, perhaps with a script or region.
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
+
+
 class _NotAPair(Exception):
     """A row that is no pair; the reason and what was found."""
 
@@ -68,7 +72,7 @@ def to_pair(record: Record, origin: Origin, columns: Mapping[str, str], language
             chosen=reply,
             rejected=other,
             origin=origin,
-            language=_text_or_none(record, columns.get("language")) or language,
+            language=_language_or_none(record, columns.get("language")) or language,
             strength=_number_or_none(record, columns.get("strength")),
         )
     except _NotAPair as error:
@@ -280,16 +284,20 @@ def _conversation(prompt: list[Message], chosen: object, rejected: object) -> tu
     return prompt + context, chosen_messages[-1].content, rejected_messages[-1].content
 
 
-def _text_or_none(record: Record, column: str | None) -> str | None:
+def _language_or_none(record: Record, column: str | None) -> str | None:
     value = record.get(column) if column else None
-    return value if isinstance(value, str) and value else None
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
+        raise _NotAPair("malformed", f"column {column!r}: expected a language code such as en, found {value!r:.40}")
+    return value
 
 
 def _number_or_none(record: Record, column: str | None) -> float | None:
     value = record.get(column) if column else None
     try:
         return None if value is None or value == "" else float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise _NotAPair("malformed", f"column {column!r}: expected a number, found {value!r:.40}") from error
 
 
