@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from whoseboat.records import Message, Pair, Row
 
 if TYPE_CHECKING:
@@ -219,8 +221,8 @@ def digest_of(config: str, record: Record, split: str) -> int:
     A sum does not depend on the order of rows, so rows made in any order or on several machines give the same. The id
     stands for prompt and responses.
     """
-    parts = (config, split, *(record[name] for name in _DIGESTED[config]))
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=32).digest())
+    data = orjson.dumps([config, split, *[record[name] for name in _DIGESTED[config]]])
+    return int.from_bytes(hashlib.blake2b(data, digest_size=32).digest())
 
 
 def _messages(messages: tuple[Message, ...]) -> list[dict[str, str]]:

@@ -28,7 +28,7 @@ class Lengths:
         """Count a row of `pairs`."""
         self.chosen_persona_words[_words(record["chosen_persona"])] += 1
         self.rejected_persona_words[_words(record["rejected_persona"])] += 1
-        chosen, rejected = (len(record[side][-1]["content"]) for side in ("chosen", "rejected"))
+        chosen, rejected = len(record["chosen"][-1]["content"]), len(record["rejected"][-1]["content"])
         self.longer["neither" if chosen == rejected else "chosen" if chosen > rejected else "rejected"] += 1
         steps = round(_STEPS_PER_DOUBLING * math.log2(chosen / rejected)) if chosen and rejected else 0
         self.length_ratio_steps[max(-_MOST_STEPS, min(steps, _MOST_STEPS))] += 1

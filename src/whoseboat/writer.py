@@ -49,21 +49,31 @@ class DatasetWriter:
             self.add_records("tailoring", split, dataset.tailoring_records(row))
         else:
             self.kept_from_tailoring += 1
-        self.add_records("samples", split, dataset.samples_records(row))
-        self.add_records("reasons", split, dataset.reasons_records(row))
+        if row.further:
+            self.add_records("samples", split, dataset.samples_records(row))
+        if row.pair.reasons:
+            self.add_records("reasons", split, dataset.reasons_records(row))
         self._consider_as_example(record)
 
     def add_records(self, config: str, split: str, records: list[Record]) -> None:
         """Add records of a config as they are."""
+        shard = self._shards[config, split]
         for record in records:
-            self._shards[config, split].write(record)
-            self.digest = (self.digest + dataset.digest_of(config, record, split)) % 2**256
-            if config == "pairs":
-                self.languages[record["language"] or "unknown"] += 1
-                self.lengths.add(record)
-                self.source_splits[record["source_split"] or "unknown"] += 1
-                for column in self.filled:
-                    self.filled[column] += record[column] is not None
+            shard.write(record)
+            self.digest += dataset.digest_of(config, record, split)
+        self.digest %= 2**256
+        if config == "pairs":
+            for record in records:
+                self._count(record)
+
+    def _count(self, record: Record) -> None:
+        """Count what the card tells of a row of `pairs`."""
+        self.languages[record["language"] or "unknown"] += 1
+        self.source_splits[record["source_split"] or "unknown"] += 1
+        self.lengths.add(record)
+        for column, filled in self.filled.items():
+            if record[column] is not None:
+                self.filled[column] = filled + 1
 
     def drop(self, drop: Drop) -> None:
         """Add what did not become a row."""
