@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from whoseboat.errors import Interrupted, UsageError
 
@@ -37,3 +39,21 @@ def assignments(flag: str, given: list[str]) -> dict[str, str]:
             raise UsageError(f"{flag} names {key!r} twice", found=text)
         found[key] = value
     return found
+
+
+def parameters(given: list[str]) -> dict[str, Any]:
+    """Read KEY=VALUE, the value as JSON where it is any, else as text."""
+    found: dict[str, Any] = {}
+    for key, value in assignments("--parameter", given).items():
+        try:
+            found[key] = json.loads(value)
+        except ValueError as error:
+            if value[0] in '{["':
+                raise UsageError(f"--parameter {key} is broken JSON", found=f"{value} ({error})") from error
+            found[key] = value
+    return found
+
+
+def listed(given: str | None) -> list[str]:
+    """Read words with commas between them."""
+    return [part.strip() for part in (given or "").split(",") if part.strip()]

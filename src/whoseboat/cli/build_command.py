@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whoseboat.cli.arguments import assignments, interruptible, repo_and_revision
+from whoseboat.cli.arguments import assignments, interruptible, parameters, repo_and_revision
 from whoseboat.cli.progress import build_progress
 from whoseboat.errors import UsageError, printable, unknown
 from whoseboat.llm.settings import LanguageModel
@@ -122,7 +122,7 @@ def build(
         engine,
         model,
         base_url=base_url,
-        parameters=_parameters(parameter or []),
+        parameters=parameters(parameter or []),
         prompts=prompts,
         samples=samples,
         concurrency=concurrency,
@@ -186,19 +186,6 @@ def _engine(engine: str | None, model: str | None, **settings: Any) -> str | Lan
     if stray:
         raise UsageError(f"{', '.join(stray)}: of use with a language model only", todo="name one: --model M")
     return engine
-
-
-def _parameters(given: list[str]) -> dict[str, Any]:
-    """Read KEY=VALUE, the value as JSON where it is any, else as text."""
-    found: dict[str, Any] = {}
-    for key, value in assignments("--parameter", given).items():
-        try:
-            found[key] = json.loads(value)
-        except ValueError as error:
-            if value[0] in '{["':
-                raise UsageError(f"--parameter {key} is broken JSON", found=f"{value} ({error})") from error
-            found[key] = value
-    return found
 
 
 def show_estimate(found: Estimate, model: LanguageModel, as_json: bool) -> None:

@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from whoseboat.cli.arguments import interruptible
-from whoseboat.cli.build_command import _parameters
+from whoseboat.cli import judges
+from whoseboat.cli.arguments import interruptible, listed, parameters
 from whoseboat.errors import UsageError, printable
 from whoseboat.llm.settings import LanguageModel
 
@@ -47,16 +47,14 @@ def evaluate(
     judge: Annotated[
         str | None, typer.Option(help="contrast-reader: the offline reader of personas; no model is ranked by it.")
     ] = None,
-    judge_base_url: Annotated[
-        str | None, typer.Option(help="Its endpoint up to /v1.  [default: OPENAI_BASE_URL, else OpenAI's]")
-    ] = None,
+    judge_base_url: judges.BaseUrl = None,
     questions: Annotated[
         str | None,
         typer.Option(help="Of quality, serves, picks, with commas.  [default: quality,serves; the reader: serves]"),
     ] = None,
-    form: Annotated[str, typer.Option(help="choice: a verdict alone; rubric: for judges trained on that.")] = "choice",
-    certainty: Annotated[bool, typer.Option("--certainty", help="Ask the judge how sure it is.")] = False,
-    prompts: Annotated[Path | None, typer.Option(help="Directory of templates of your own.")] = None,
+    form: judges.TheForm = "choice",
+    certainty: judges.Certainty = False,
+    prompts: judges.Prompts = None,
     cases: Annotated[
         Path | None, typer.Option(help="Judge by prompts and personas of this dataset folder, paired by id.")
     ] = None,
@@ -71,28 +69,22 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Judge this many cases of each model: a random subset.")] = None,
     seed: Annotated[int, typer.Option(help="Which random subset.")] = 0,
-    batch: Annotated[bool, typer.Option("--batch", help="Ask through the Batch API: cheaper, within a day.")] = False,
-    parameter: Annotated[
-        list[str] | None, typer.Option(help="Sent with every request, KEY=VALUE: temperature=0; may be repeated.")
-    ] = None,
-    concurrency: Annotated[int, typer.Option(help="The most requests at once.")] = 64,
-    deadline: Annotated[float, typer.Option(help="Seconds an attempt may take in all.")] = 120.0,
-    max_attempts: Annotated[int, typer.Option(help="How often a request is sent before its verdict fails.")] = 5,
-    max_failure_rate: Annotated[float, typer.Option(help="The share of failed verdicts that stops the run.")] = 0.1,
+    batch: judges.Batch = False,
+    parameter: judges.Parameter = None,
+    concurrency: judges.Concurrency = 64,
+    deadline: judges.Deadline = 120.0,
+    max_attempts: judges.MaxAttempts = 5,
+    max_failure_rate: judges.MaxFailureRate = 0.1,
     max_unreadable_rate: Annotated[
         float,
         typer.Option(help="Above this share of unreadable among cases asked there is no figure, and exit code 1."),
     ] = 0.5,
-    max_cost: Annotated[float | None, typer.Option(help="Dollars this run may spend.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens this run may use.")] = None,
-    price_in: Annotated[float | None, typer.Option(help="Dollars per million prompt tokens.")] = None,
-    price_out: Annotated[float | None, typer.Option(help="Dollars per million completion tokens.")] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again what failed in an earlier run.")
-    ] = False,
-    cache_dir: Annotated[
-        Path | None, typer.Option(help="Where answers are kept.  [default: XDG_CACHE_HOME/whoseboat]")
-    ] = None,
+    max_cost: judges.MaxCost = None,
+    max_tokens: judges.MaxTokens = None,
+    price_in: judges.PriceIn = None,
+    price_out: judges.PriceOut = None,
+    retry_failed: judges.RetryFailed = False,
+    cache_dir: judges.CacheDir = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an evaluation that is there.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be asked and what it would cost; send nothing.")
@@ -102,12 +94,12 @@ def evaluate(
     """Compare the generations of models with those of a baseline, by quality and by persona."""
     from whoseboat.evaluation import evaluating
 
-    chosen = _judge(
+    chosen = judges.chosen(
         judge,
         judge_model,
         base_url=judge_base_url,
         batch=batch,
-        parameters=_parameters(parameter or []),
+        parameters=parameters(parameter or []),
         concurrency=concurrency,
         deadline=deadline,
         max_attempts=max_attempts,
@@ -121,14 +113,14 @@ def evaluate(
     )
     settings: Settings = {
         "baseline": baseline,
-        "questions": None if questions is None else _listed(questions),
+        "questions": None if questions is None else listed(questions),
         "form": cast("Form", form),
         "certainty": certainty,
         "prompts": prompts,
         "cases": cases,
         "group": group,
         "cluster": cluster,
-        "leave_out": _listed(leave_out or ""),
+        "leave_out": listed(leave_out),
         "limit": limit,
         "seed": seed,
         "max_unreadable_rate": max_unreadable_rate,
@@ -226,29 +218,6 @@ def _assumed(study: Study, is_default: bool) -> Iterator[str]:
             f"{study.cluster_size:g} pairs to a conversation, {alike}: {study.design_effect:.2f} times the pairs it "
             "would take if each had a conversation of its own."
         )
-
-
-def _judge(judge: str | None, model: str | None, **settings: Any) -> str | LanguageModel:  # noqa: ANN401 - of many types
-    """Return the judge that was named; settings of a language model without one are refused."""
-    if (judge is None) == (model is None):
-        raise UsageError(
-            "no judge was named" if judge is None else "two judges were named",
-            expected="--judge-model MODEL, or --judge contrast-reader",
-        )
-    if model is not None:
-        return LanguageModel(model, **settings)
-    defaults = {setting.name: setting.default for setting in fields(LanguageModel)} | {"parameters": {}}
-    names = {"base_url": "judge-base-url"}
-    stray = [
-        f"--{names.get(name, name.replace('_', '-'))}" for name, value in settings.items() if value != defaults[name]
-    ]
-    if stray:
-        raise UsageError(f"{', '.join(stray)}: of use with a language model only", todo="name one: --judge-model M")
-    return cast(str, judge)
-
-
-def _listed(given: str) -> list[str]:
-    return [part.strip() for part in given.split(",") if part.strip()]
 
 
 def _files(given: list[str]) -> Mapping[str, list[str]]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from whoseboat.cli.arguments import interruptible
-from whoseboat.cli.build_command import _parameters
+from whoseboat.cli.arguments import interruptible, parameters
 from whoseboat.errors import UsageError, WhoseboatError, printable, unknown
 from whoseboat.llm.settings import LanguageModel
 
@@ -149,7 +148,7 @@ def generate(
             asked = LanguageModel(
                 model,
                 base_url=base_url,
-                parameters=_parameters(parameter or []),
+                parameters=parameters(parameter or []),
                 batch=batch,
                 concurrency=concurrency,
                 max_cost=max_cost,
