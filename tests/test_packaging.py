@@ -19,7 +19,7 @@ def expected_names() -> set[str]:
     for folder, place in (("src/whoseboat", ""), ("dataset_cards", "dataset_cards/"), ("model_cards", "model_cards/")):
         for path in (ROOT / folder).rglob("*"):
             if (
-                path.suffix in {".py", ".json", ".jsonl", ".jinja", ".toml", ".typed", ".yaml"}
+                path.suffix in {".py", ".css", ".js", ".json", ".jsonl", ".jinja", ".toml", ".typed", ".yaml"}
                 and "__pycache__" not in path.parts
             ):
                 names.add(f"whoseboat/{place}{path.relative_to(ROOT / folder).as_posix()}")
