@@ -15,6 +15,8 @@ from whoseboat.sources import Provenance
 from whoseboat.versions import Release
 
 FILE = "manifest.json"
+# What checks write into a dataset folder.
+CHECKS_TABLE, CHECKS = "checks.parquet", "checks.json"
 
 
 @dataclass(frozen=True)

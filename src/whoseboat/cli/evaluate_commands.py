@@ -15,6 +15,7 @@ import typer
 
 from whoseboat.cli import judges
 from whoseboat.cli.arguments import interruptible, listed, parameters
+from whoseboat.cli.tables import print_table
 from whoseboat.errors import UsageError, printable
 from whoseboat.llm.settings import LanguageModel
 
@@ -293,12 +294,12 @@ def _show(done: Evaluated) -> None:
     if not judge["may_rank_models"]:
         typer.echo(f"no ranking. {NO_RANKING}")
     rows = list(_rows(found))
-    _print_table(("model", "", "asked", "missing", "net", "if missing"), rows)
+    print_table(("model", "", "asked", "missing", "net", "if missing"), rows)
     typer.echo("net: wins less losses over all that was read, with its interval of 95 %")
     typer.echo("asked: cases whose responses differ; where they are the same text it is a tie")
     if any("*" in cell for row in rows for cell in row):
         typer.echo(f"* fewer than {FEWEST_CLUSTERS} conversations: too few for the interval to be trusted")
-    _print_table(("model", "", "takes the first", "slope of length"), list(_preferences(found)))
+    print_table(("model", "", "takes the first", "slope of length"), list(_preferences(found)))
     typer.echo("takes the first: preference for the response shown first, from -1 to 1")
     typer.echo("slope of length: above 0 where the longer response is preferred")
     for problem in found["problems"]:
@@ -325,22 +326,6 @@ def _preferences(found: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         for question, one in of["questions"].items():
             figures = (one["position_bias"], one["at_equal_length"]["slope"])
             yield model, question, *(_figure(figure, one["withheld"]) for figure in figures)
-
-
-def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print a table whose figures stay on one line; long names break."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in head:
-        is_name = name == "model"
-        table.add_column(Text(name), overflow="fold", no_wrap=not is_name, min_width=8 if is_name else None)
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
 
 
 def _figure(figure: Mapping[str, Any] | None, withheld: str = "") -> str:

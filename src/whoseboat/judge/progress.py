@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from whoseboat.llm.budget import Tally
 
 _REPORT_SECONDS = 0.2
+_Told = TypeVar("_Told")
 
 
 @dataclass(slots=True)
@@ -38,11 +40,11 @@ class Estimate:
     cost: float | None
 
 
-def reporter(on_progress: Callable[[Progress], None] | None) -> Callable[[Progress, bool], None]:
+def reporter(on_progress: Callable[[_Told], None] | None) -> Callable[[_Told, bool], None]:
     """Return a function that reports where that is due: a few times a second, and whenever it has to."""
     last = 0.0
 
-    def report(progress: Progress, must: bool) -> None:
+    def report(progress: _Told, must: bool) -> None:
         nonlocal last
         if on_progress is not None and (must or time.monotonic() - last >= _REPORT_SECONDS):
             last = time.monotonic()

@@ -15,7 +15,7 @@ from whoseboat.cards import figures
 from whoseboat.cards.markup import BEGIN, END
 from whoseboat.cards.merging import take_apart
 from whoseboat.contents import CARD, Contents, Folder, Owned, card_of, manifest_of
-from whoseboat.dataset import Record
+from whoseboat.dataset import CONFIGS, Record
 from whoseboat.errors import DataError, UsageError, printable
 from whoseboat.hub.repos import Kind
 from whoseboat.licences import Licence
@@ -176,10 +176,10 @@ class DatasetArtefact:
         """Return it with dates, cost and files of rows as the last release has them: its rows are the same."""
         last = Manifest.of(stated, "manifest.json on the Hub")
         names = ("built_at", "seconds", "tokens", "cost", "requests", "code_version", "sizes")
-        kept = {name: about for name, about in last.files.items() if name.endswith(".parquet") and name != _DROPPED}
+        kept = {name: about for name, about in last.files.items() if _holds_rows(name)}
         if all(getattr(last, name) == getattr(self.manifest, name) for name in ("source", "selection", "dropped")):
             kept |= {name: last.files[name] for name in (_DROPPED, _FIGURE) if name in last.files}
-        rows = {name for name in self.files if name.endswith(".parquet") and name != _DROPPED}
+        rows = {name for name in self.files if _holds_rows(name)}
         return replace(
             self,
             manifest=replace(self.manifest, **{name: getattr(last, name) for name in names}),
@@ -474,6 +474,11 @@ def _licence_file(folder: Folder, licence: Licence | None) -> dict[str, bytes]:
             expected=f"its https address in --license-note, or a file {_LICENCE} in the folder",
         )
     return {_LICENCE: folder.read(_LICENCE)}
+
+
+def _holds_rows(name: str) -> bool:
+    """Say whether a file of a dataset holds rows of one of its configs."""
+    return name.endswith(".parquet") and name.partition("/")[0] in CONFIGS
 
 
 def _differing(parts: Mapping[str, tuple[object, object]]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from whoseboat.contents import CARD, Folder, Owned, manifest_of
 from whoseboat.dataset import Record
 from whoseboat.errors import DataError
 from whoseboat.hub.repos import RepoState
-from whoseboat.manifest import Manifest, describe_files
+from whoseboat.manifest import CHECKS, Manifest, describe_files
 from whoseboat.releases.artefacts import Artefact, DatasetArtefact
 from whoseboat.releases.ground import taken_down_in
 from whoseboat.releases.rows import records, shards, split_of
@@ -52,7 +52,7 @@ def without(folder: Folder, stated: Manifest, ids: Collection[str], out: Path) -
     """Write a dataset folder again without some rows, and return its manifest. Memory does not grow with the rows.
 
     What is left keeps its bytes as far as content-defined chunks allow. `dropped.parquet` names the ids that went, and
-    says no more of them.
+    says no more of them. What checks found is left out: it was found of other rows.
 
     Raises:
         DataError: a file is no whole Parquet file, or no row would be left.
@@ -66,7 +66,7 @@ def without(folder: Folder, stated: Manifest, ids: Collection[str], out: Path) -
             raise DataError("no row would be left", where=folder.where, todo="delete the repo on the Hub instead")
     tailored = sum(writer.rows().get("tailoring", {}).values()) // 2
     for name in folder.files & {*stated.files, CARD}:
-        if not name.endswith(".parquet") and not name.startswith("assets/"):
+        if name != CHECKS and not name.endswith(".parquet") and not name.startswith("assets/"):
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_bytes(folder.read(name))
     made = replace(
@@ -80,6 +80,7 @@ def without(folder: Folder, stated: Manifest, ids: Collection[str], out: Path) -
         lengths=writer.lengths.as_json(),
         filled=writer.filled,
         source_splits=dict(sorted(writer.source_splits.items())),
+        checks=(),
     )
     return replace(made, files=describe_files(out))
 

@@ -1,0 +1,25 @@
+"""Tables of figures on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whoseboat.errors import printable
+
+_WIDTH_OF_FILES = 160
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose figures stay on one line; names, in the first column, break where there is no room."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for place, name in enumerate(head):
+        is_name = place == 0
+        table.add_column(Text(printable(name)), overflow="fold", no_wrap=not is_name, min_width=8 if is_name else None)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console()
+    (console if console.is_terminal else Console(width=_WIDTH_OF_FILES)).print(table)
