@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 import whoseboat
 from whoseboat.judge import (
     CERTAINTIES,
+    PAIR_QUESTIONS,
+    PERSONA_QUESTIONS,
     QUESTIONS,
     READER,
     Case,
@@ -298,6 +300,8 @@ _FAULTS = {
     ],
     "judge_quality.jinja": [("{{ first }} {{ second }} {{ persona }}", "'persona' is undefined")],
     "judge_quality_score.jinja": [("{{ fence }}", "{{ response }}")],
+    "judge_persona_preference.jinja": [("{{ first }} {{ second }} {{ conversation }}", "'conversation' is undefined")],
+    "judge_whose_words.jinja": [("{{ first }} {{ second }}", "{{ words }}")],
 }
 
 
@@ -385,6 +389,8 @@ def test_the_reader_has_to_be_named() -> None:
         judge.compare([case], "quality")
     with pytest.raises(whoseboat.UsageError, match="gives no scores"):
         judge.rate([case], "quality_score")
+    with pytest.raises(whoseboat.UsageError, match="does not show both"):
+        judge.compare([case], "persona_preference")
     with pytest.raises(whoseboat.DataError, match="without a persona"):
         list(judge.compare([replace(case, persona=None)], "serves"))
     with pytest.raises(whoseboat.UsageError, match="neither form, prompts nor certainty"):
@@ -422,6 +428,8 @@ def test_judges_that_cannot_be() -> None:
 
 
 def test_questions_are_what_they_are_said_to_be() -> None:
-    """The names are those of the types."""
+    """The names are those of the types; questions that compare personas are none of those on responses."""
     pairs, scores = get_args(questions.PairQuestion), get_args(questions.ScoreQuestion)
-    assert (*pairs, *scores) == QUESTIONS
+    personas = get_args(questions.PersonaQuestion)
+    assert (*pairs, *personas, *scores) == QUESTIONS
+    assert (pairs, personas) == (PAIR_QUESTIONS, PERSONA_QUESTIONS)

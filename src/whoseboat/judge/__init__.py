@@ -12,13 +12,24 @@ once more, then counted as unreadable, and never guessed. Both judges give verdi
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from whoseboat.errors import UsageError
 from whoseboat.judge.model_judge import ModelJudge
 from whoseboat.judge.progress import Estimate, Progress
-from whoseboat.judge.questions import PAIR_QUESTIONS, QUESTIONS, SCORE_QUESTIONS, PairQuestion, Question, ScoreQuestion
+from whoseboat.judge.questions import (
+    PAIR_QUESTIONS,
+    PERSONA_QUESTIONS,
+    QUESTIONS,
+    SCORE_QUESTIONS,
+    Comparison,
+    PairQuestion,
+    PersonaQuestion,
+    Question,
+    ScoreQuestion,
+)
 from whoseboat.judge.reader_judge import READER, ReaderJudge
 from whoseboat.judge.verdicts import (
     CERTAINTIES,
@@ -41,6 +52,7 @@ __all__ = [
     "CERTAINTIES",
     "FORMS",
     "PAIR_QUESTIONS",
+    "PERSONA_QUESTIONS",
     "QUESTIONS",
     "READER",
     "ROUND_TRIP",
@@ -48,12 +60,15 @@ __all__ = [
     "Case",
     "CertaintyRow",
     "Choice",
+    "Comparer",
+    "Comparison",
     "Estimate",
     "Form",
     "Judge",
     "Judged",
     "ModelJudge",
     "PairQuestion",
+    "PersonaQuestion",
     "Progress",
     "Question",
     "ReaderJudge",
@@ -73,6 +88,24 @@ ROUND_TRIP = "reader round-trip"
 _CONTRAST = re.compile(r"contrast(-\d+)?")
 
 Judge = ModelJudge | ReaderJudge
+
+
+class Comparer(Protocol):
+    """Whoever compares two responses or personas in both orders: both judges, and what stands in for them."""
+
+    @property
+    def name(self) -> str:
+        """What the judge is called in datasets and cards."""
+        ...
+
+    def compare(
+        self,
+        cases: Iterable[Case],
+        question: Comparison,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Iterator[Judged]:
+        """Return an iterator of every case with its verdicts in both orders, in the order of the cases."""
+        ...
 
 
 def find(
@@ -107,7 +140,7 @@ def find(
     return ReaderJudge()
 
 
-def judge_label(judge: Judge, persona_engine: str | Collection[str]) -> str:
+def judge_label(judge: Comparer, persona_engine: str | Collection[str]) -> str:
     """Return what verdicts are called: by the judge, or a round trip where the reader reads personas of `contrast`.
 
     Args:

@@ -20,11 +20,11 @@ from whoseboat.journal import Journal, cannot_write, make_directory
 from whoseboat.judge import questions
 from whoseboat.judge.progress import Estimate, Progress, reporter
 from whoseboat.judge.questions import (
-    PAIR_QUESTIONS,
+    COMPARISONS,
     QUESTIONS,
     SCORE_QUESTIONS,
     Asked,
-    PairQuestion,
+    Comparison,
     Question,
     ScoreQuestion,
     check,
@@ -133,7 +133,7 @@ class ModelJudge:
     def compare(
         self,
         cases: Iterable[Case],
-        question: PairQuestion,
+        question: Comparison,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Iterator[Judged]:
         """Return an iterator of every case with its verdicts in both orders, in the order of the cases.
@@ -144,17 +144,18 @@ class ModelJudge:
         Args:
             cases: what is to be judged.
             question: which response is better (`quality`, without the persona), which serves the persona better
-                (`serves`), or which the persona would pick (`picks`).
+                (`serves`), or which the persona would pick (`picks`); of two personas, which is preferred
+                (`persona_preference`), or which describes the person who said something (`whose_words`).
             on_progress: called at the start, a few times a second while cases come, and at the end; with one object.
 
         Raises:
             UsageError: there is no such question.
-            DataError: a prompt is not as it should be, or a case lacks its second response or its persona.
+            DataError: a prompt is not as it should be, or a case lacks what is asked about.
             OutputError: the journal cannot be written.
             WhoseboatError: the endpoint refuses every request, too many verdicts fail, or the budget is spent.
 
         """
-        asked = self._load(question, PAIR_QUESTIONS)
+        asked = self._load(question, COMPARISONS)
         return (
             Judged(case, (verdict_of(case, question, 1, first), verdict_of(case, question, 2, second)))
             for case, (first, second) in self._settled(asked, cases, on_progress)

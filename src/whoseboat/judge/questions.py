@@ -10,10 +10,13 @@ system   certainty                      the words for a certainty, none where it
 user     turns, conversation            the conversation, as messages and as text
          first, second                  the responses in the order they are shown; or `response`, where one is scored
          persona                        for questions about a user
+         words                          for `whose_words`: what a person said
          fence                          letters that occur in none of these texts, the same whatever the order
          certainty
 repair   problem, form, scale, certainty
 ```
+
+Questions that compare personas are shown no conversation: there `first` and `second` are personas.
 """
 
 from __future__ import annotations
@@ -44,13 +47,19 @@ from whoseboat.records import Message
 
 # Which response is the better answer (no persona is shown); which serves this persona better; which it would pick.
 PairQuestion = Literal["quality", "serves", "picks"]
+# Which of two personas is preferred overall (nothing else is shown); which describes the person who said this better.
+PersonaQuestion = Literal["persona_preference", "whose_words"]
+Comparison = PairQuestion | PersonaQuestion
 # From 1 to 5: how good the answer is (no persona is shown); how well it suits this persona.
 ScoreQuestion = Literal["quality_score", "personalization_score"]
-Question = PairQuestion | ScoreQuestion
+Question = Comparison | ScoreQuestion
 PAIR_QUESTIONS: tuple[PairQuestion, ...] = get_args(PairQuestion)
+PERSONA_QUESTIONS: tuple[PersonaQuestion, ...] = get_args(PersonaQuestion)
+COMPARISONS: tuple[Comparison, ...] = (*PAIR_QUESTIONS, *PERSONA_QUESTIONS)
 SCORE_QUESTIONS: tuple[ScoreQuestion, ...] = get_args(ScoreQuestion)
-QUESTIONS: tuple[Question, ...] = (*PAIR_QUESTIONS, *SCORE_QUESTIONS)
+QUESTIONS: tuple[Question, ...] = (*COMPARISONS, *SCORE_QUESTIONS)
 ABOUT_A_PERSONA = frozenset({"serves", "picks", "personalization_score"})
+ABOUT_WORDS = frozenset({"whose_words"})
 
 _PREFIXES: Mapping[Form, str] = {"choice": "judge", "rubric": "rubric"}
 _REPAIR = "judge_repair."
@@ -58,7 +67,7 @@ _REPAIR = "judge_repair."
 _MOST_REPEATED = 2_000
 # Half as many as the letters and digits of a fence.
 _FENCE_BYTES = 4
-_TRIED = Case("", (Message("user", "a request"),), "this", "that", "a persona")
+_TRIED = Case("", (Message("user", "a request"),), "this", "that", "a persona", words="words")
 
 
 @dataclass(frozen=True)
@@ -163,13 +172,16 @@ def check(case: Case, question: Question) -> None:
     """Check that a case has what is asked about.
 
     Raises:
-        DataError: it lacks its second response or its persona.
+        DataError: it lacks its second response, its persona, or the words it is about.
 
     """
-    if question in PAIR_QUESTIONS and case.second is None:
-        raise DataError("a case without a second response", where=f"case {case.id}", expected=f"two, for {question}")
+    if question in COMPARISONS and case.second is None:
+        lacking = "persona" if question in PERSONA_QUESTIONS else "response"
+        raise DataError(f"a case without a second {lacking}", where=f"case {case.id}", expected=f"two, for {question}")
     if question in ABOUT_A_PERSONA and not (case.persona or "").strip():
         raise DataError("a case without a persona", where=f"case {case.id}", expected=f"one, for {question}")
+    if question in ABOUT_WORDS and not (case.words or "").strip():
+        raise DataError("a case without words of a person", where=f"case {case.id}", expected=f"some, for {question}")
 
 
 def _check_names(home: Traversable, form: Form) -> None:
@@ -198,6 +210,8 @@ def _try(asked: Asked, home: Traversable) -> None:
         changed["second"] = replace(_TRIED, second="another one")
     if asked.question in ABOUT_A_PERSONA:
         changed["persona"] = replace(_TRIED, persona="another one")
+    if asked.question in ABOUT_WORDS:
+        changed["words"] = replace(_TRIED, words="others")
     unseen = [name for name, case in changed.items() if _unmarked(asked, case) == told]
     if unseen:
         raise DataError(
@@ -218,10 +232,13 @@ def _values(question: Question, case: Case, order: Order, certainty: bool) -> di
     shown = {"response": first} if question in SCORE_QUESTIONS else {"first": first, "second": second}
     if question in ABOUT_A_PERSONA:
         shown["persona"] = case.persona
-    texts = [*(turn.content for turn in case.prompt), *(text or "" for text in shown.values())]
+    if question in ABOUT_WORDS:
+        shown["words"] = case.words
+    turns = () if question in PERSONA_QUESTIONS else case.prompt
+    talk = {} if question in PERSONA_QUESTIONS else {"turns": turns, "conversation": conversation(turns)}
+    texts = [*(turn.content for turn in turns), *(text or "" for text in shown.values())]
     return {
-        "turns": case.prompt,
-        "conversation": conversation(case.prompt),
+        **talk,
         **shown,
         "fence": fence(texts),
         "certainty": CERTAINTIES if certainty else (),

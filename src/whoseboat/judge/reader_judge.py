@@ -8,7 +8,7 @@ from typing import Any
 
 from whoseboat.errors import UsageError, unknown
 from whoseboat.judge.progress import Estimate, Progress, reporter
-from whoseboat.judge.questions import ABOUT_A_PERSONA, PAIR_QUESTIONS, PairQuestion, Question, ScoreQuestion, check
+from whoseboat.judge.questions import ABOUT_A_PERSONA, COMPARISONS, Comparison, Question, ScoreQuestion, check
 from whoseboat.judge.verdicts import ORDERS, Case, Judged, Order, Reading, Scored, verdict_of
 
 READER = "contrast-reader"
@@ -29,29 +29,29 @@ class ReaderJudge:
     def compare(
         self,
         cases: Iterable[Case],
-        question: PairQuestion,
+        question: Comparison,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Iterator[Judged]:
         """Return an iterator of every case with its verdicts in both orders; they always agree.
 
         Raises:
-            UsageError: the question is not about a persona, or there is none of the name.
+            UsageError: the question is not about a persona and two responses, or there is none of the name.
             DataError: a case lacks its second response or its persona.
 
         """
-        if question not in PAIR_QUESTIONS:
-            raise unknown("question", question, PAIR_QUESTIONS)
+        if question not in COMPARISONS:
+            raise unknown("question", question, COMPARISONS)
         if question not in ABOUT_A_PERSONA:
             raise UsageError(
-                "the reader of contrast reads personas; this question has none",
-                expected=", ".join(other for other in PAIR_QUESTIONS if other in ABOUT_A_PERSONA),
+                "the reader of contrast reads personas beside two responses; this question does not show both",
+                expected=", ".join(other for other in COMPARISONS if other in ABOUT_A_PERSONA),
                 found=question,
                 todo="name a language model as the judge",
             )
         return self._compare(cases, question, on_progress)
 
     def _compare(
-        self, cases: Iterable[Case], question: PairQuestion, on_progress: Callable[[Progress], None] | None
+        self, cases: Iterable[Case], question: Comparison, on_progress: Callable[[Progress], None] | None
     ) -> Iterator[Judged]:
         progress, report = Progress(), reporter(on_progress)
         report(progress, True)

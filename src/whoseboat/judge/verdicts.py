@@ -44,15 +44,17 @@ _RUBRIC = re.compile(r"[ \t]*(A|B|tie|Tie|TIE|[1-5])")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing to judge: a conversation and one or two responses to it.
+    """One thing to judge: a conversation and one or two responses to it; or two personas.
 
     Args:
         id: what the caller knows it by.
-        prompt: the conversation as the user had it: without the persona, which it would give away.
-        first: the response that verdicts call A.
+        prompt: the conversation as the user had it: without the persona, which it would give away. For questions that
+            compare personas it is empty: they show none.
+        first: the response that verdicts call A; or the persona, where two of them are compared.
         second: the response they call B; none where single responses are scored.
         persona: the persona that is asked about, where one is.
         root: what clusters cases; without it the first user turn, normalised.
+        words: what a person said, where that is asked about.
 
     Raises:
         ValueError: there is no turn of a user.
@@ -66,9 +68,10 @@ class Case:
     second: str | None = None
     persona: str | None = None
     root: str = ""
+    words: str | None = None
 
     def __post_init__(self) -> None:
-        for text in (*(message.content for message in self.prompt), self.first, self.second, self.persona):
+        for text in (*(message.content for message in self.prompt), self.first, self.second, self.persona, self.words):
             (text or "").encode()
         if not self.root:
             said = next((message.content for message in self.prompt if message.role == "user"), None)
