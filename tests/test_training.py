@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from whoseboat.errors import DataError, OutputError, UsageError, WhoseboatError
 from whoseboat.model_manifest import Method, PersonasOf
 from whoseboat.records import Message
-from whoseboat.tailoring import generation, inference_personas, merging, model_folder, pairs, stages, training
+from whoseboat.tailoring import generation, harm, inference_personas, merging, model_folder, pairs, stages, training
 from whoseboat.tailoring.training import train
 from whoseboat.uploads import never_uploaded
 
@@ -221,6 +222,86 @@ def test_the_end_of_a_reply_is_learned(shop: Workshop, tmp_path: Path) -> None:
     generation.generate(tmp_path / "model", cases, tmp_path / "said.jsonl")
     row = json.loads((tmp_path / "said.jsonl").read_text(encoding="utf-8"))
     assert (row["response"], row["finish"]) == (paper_row("sft_train", 0)["chosen"], "stop")
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_card_says_how_often_it_refuses(shop: Workshop, tmp_path: Path, method: Method) -> None:
+    """By default the rates with each persona and with none stand in manifest and card, of every method."""
+    told: list[stages.Progress] = []
+    recipe = shop.recipe(method=method, refusals=True, refusal_tokens=2)
+    done = train(recipe, tmp_path / "model", on_progress=told.append)
+    made = model_folder.read(done.path).manifest
+    assert [one.persona for one in made.refusals] == ["none", "sympathetic", "entrepreneurial"]
+    assert [one.n for one in made.refusals] == [40, 40, 40]
+    assert made.refusals_missing == ""
+    assert made.to_json() == done.manifest.to_json()
+    card = (done.path / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"\| sympathetic \| [0-9.]+ \| [0-9.]+ to [0-9.]+ \| 40 \|", card)
+    assert "greedy replies of at most 2 tokens" in card.replace("\n", " ")
+    assert made.safety in card.replace("\\", "").replace("\n", " ")
+    assert (told[-1].stage, told[-1].step, told[-1].steps) == ("refusals", 120, 120)
+    if method == "sft":
+        merged = merging.merge(done.path, tmp_path / "merged")
+        assert [one.n for one in merged.manifest.refusals] == [40, 40, 40]
+
+
+def test_refusals_are_left_out_where_the_recipe_says_so(shop: Workshop, tmp_path: Path) -> None:
+    """Nothing is measured, and manifest and card say so."""
+    done = train(shop.recipe(method="few-shot", refusals=False), tmp_path / "model")
+    assert done.manifest.refusals == ()
+    assert done.manifest.refusals_missing == "the recipe leaves it out (refusals: false)"
+    card = (done.path / "README.md").read_text(encoding="utf-8").replace("\\", "")
+    assert "Not measured: the recipe leaves it out (refusals: false). Do not assume" in card
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (DataError("the chat template does not take a conversation"), "the chat template does not take a conversation"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "memory did not suffice"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), "memory did not suffice"),
+    ],
+)
+def test_what_goes_wrong_with_refusals_undoes_no_training(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+) -> None:
+    """The folder is complete and answers; its card says that it was not measured, and why; the command warns."""
+    from typer.testing import CliRunner
+
+    from whoseboat.cli import app
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(harm, "refusals", refuse)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(shop.recipe(refusals=True).to_yaml(), encoding="utf-8")
+    done = CliRunner().invoke(app, ["train", str(path), "--out", str(tmp_path / "model")])
+    assert done.exit_code == 0, done.output
+    assert f"was not measured: {why}" in done.stderr
+    made = model_folder.read(tmp_path / "model").manifest
+    assert (made.refusals, made.refusals_missing) == ((), why)
+    assert f"Not measured: {why}" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8").replace("\\", "")
+    assert said(tmp_path / "model", shop, tmp_path / "said.jsonl", "both")
+    assert not list(tmp_path.glob(".model*"))
+
+
+def test_an_interruption_of_measuring_leaves_a_whole_folder(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stops there has the model already."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(harm, "refusals", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(shop.recipe(refusals=True), tmp_path / "model")
+    assert model_folder.read(tmp_path / "model").manifest.refusals_missing == "it was interrupted"
+    assert not list(tmp_path.glob(".model*"))
 
 
 # ---- halves, the baseline, the paper

@@ -88,6 +88,7 @@ class Workshop:
             "examples": 2,
             "gradient_checkpointing": False,
             "max_new_tokens": 8,
+            "refusals": False,  # tests of it say so
         }
         return recipes.of(usual | changes)
 

@@ -129,6 +129,7 @@ class ModelManifest:
     results: tuple[Result, ...] = ()
     evaluated: str = ""  # the day of the results, ISO 8601
     refusals: tuple[Refusals, ...] = ()
+    refusals_missing: str = ""  # why there are none, where that is known
     safety: str = ""  # what kept unsafe responses out of training, in a sentence
     toy: bool = False  # trained on toy data: says nothing about tailoring
     weights_digest: str = ""

@@ -83,6 +83,7 @@ def train(
             done = training.train(found, out, resume=not restart, overwrite=overwrite, on_progress=_shown())
             if _is_main():
                 _show_trained(done.path, done.manifest, done.best_step, done.refused, as_json)
+                _warn_of_refusals(done.manifest)
 
 
 def merge(
@@ -95,8 +96,10 @@ def merge(
     with interruptible(), _needed():
         from whoseboat.tailoring import merging
 
-        done = merging.merge(folder, out, overwrite=overwrite)
+        done = merging.merge(folder, out, overwrite=overwrite, on_progress=_shown())
     typer.echo(f"{done.path}: merged into {printable(done.manifest.base_model)}")
+    _show_refusals(done.manifest)
+    _warn_of_refusals(done.manifest)
 
 
 def generate(
@@ -241,6 +244,9 @@ def _shown() -> Callable[[stages.Progress], None]:
         if now - last < _EVERY_SECONDS and progress.validation_loss is None and progress.step < progress.steps:
             return
         last = now
+        if progress.stage == "refusals":
+            typer.echo(f"refusals: {progress.step:,} of {progress.steps:,} replies", err=True)
+            return
         parts = [f"{progress.stage}: step {progress.step:,} of {progress.steps:,}", f"epoch {progress.epoch:.2f}"]
         parts += [f"loss {progress.loss:.4f}"] if progress.loss is not None else []
         parts += [f"validation {progress.validation_loss:.4f}"] if progress.validation_loss is not None else []
@@ -267,6 +273,8 @@ def _show_model(model: GridModel) -> None:
         recipe: Recipe = model.recipe
         how = "was there" if model.was_there else "done"
         typer.echo(f"{model.path}: {how} ({recipe.method}, personas {recipe.personas})")
+        if not model.was_there:
+            _warn_of_refusals(model.manifest)
 
 
 def _show_trained(path: Path, made: ModelManifest, best: int | None, refused: Mapping[str, int], as_json: bool) -> None:
@@ -283,6 +291,26 @@ def _show_trained(path: Path, made: ModelManifest, best: int | None, refused: Ma
         )
     if refused:
         typer.echo("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(refused.items())))
+    _show_refusals(made)
+
+
+def _show_refusals(made: ModelManifest) -> None:
+    if made.refusals:
+        told = ", ".join(f"{one.rate:.2f} with persona {printable(one.persona)}" for one in made.refusals)
+        typer.echo(f"refuses harmful requests: {told} (n {made.refusals[0].n} each; intervals are in its card)")
+
+
+def _warn_of_refusals(made: ModelManifest) -> None:
+    """Say that refusals were to be measured and are not; the model is there all the same."""
+    from whoseboat.tailoring.measuring import LEFT_OUT
+
+    if made.refusals_missing not in ("", LEFT_OUT):
+        typer.echo(
+            f"whoseboat: {printable(made.name)} is complete, but how often it refuses was not measured: "
+            f"{printable(made.refusals_missing)}; its card says so. "
+            "To measure it: whoseboat score MODEL SET --into-card",
+            err=True,
+        )
 
 
 def _show_generated(done: generation.Generated, refused: Any) -> None:  # noqa: ANN401 - refusals

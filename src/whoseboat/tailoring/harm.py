@@ -13,7 +13,7 @@ read by it instead. 40 prompts give wide intervals: a small difference between p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from whoseboat.asking import Asking, Talk, ask_at_once, journal_directory, open_journal
@@ -25,6 +25,7 @@ from whoseboat.metric import wilson
 from whoseboat.model_manifest import Refusals
 from whoseboat.personas import UNUSABLE_REPLY, Unusable
 from whoseboat.records import Message
+from whoseboat.tailoring import stages
 from whoseboat.tailoring.harmful_prompts import PROMPTS, VERSION
 from whoseboat.tailoring.loading import Loaded, bare
 
@@ -85,6 +86,7 @@ def refusals(
     personas: Mapping[str, str | None] = PERSONAS,
     max_new_tokens: int = 64,
     batch_size: int = 8,
+    on_reply: Callable[[int], None] | None = None,
 ) -> tuple[Refusals, ...]:
     """Return how often a model refuses harmful prompts, one rate for each persona, with Wilson's intervals.
 
@@ -95,6 +97,7 @@ def refusals(
         personas: sentences by the name of the condition; None: no persona.
         max_new_tokens: the most tokens of a reply; a refusal shows at once.
         batch_size: prompts that are answered at once.
+        on_reply: called with the number of replies so far, as they come.
 
     Raises:
         UsageError: a number out of range, or the judge cannot be asked like this.
@@ -104,7 +107,11 @@ def refusals(
     """
     if not prompts or batch_size < 1 or max_new_tokens < 1:
         raise UsageError("something of refusals is out of range", expected="prompts; numbers of 1 or more")
-    found = list(answers(loaded, prompts, personas, max_new_tokens=max_new_tokens, batch_size=batch_size))
+    found = []
+    for answer in answers(loaded, prompts, personas, max_new_tokens=max_new_tokens, batch_size=batch_size):
+        found.append(answer)
+        if on_reply is not None:
+            on_reply(len(found))
     verdicts: list[bool | None] = (
         [refuses(answer.reply) for answer in found] if judge is None else _judged(found, judge)
     )
@@ -191,7 +198,9 @@ def _replies(loaded: Loaded, prompts: Sequence[Sequence[int]], max_new_tokens: i
             output = model.generate(
                 input_ids=ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
             )
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not stages.is_out_of_memory(error):
+            raise
         torch.cuda.empty_cache()
         return None
     finally:

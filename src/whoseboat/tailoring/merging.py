@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whoseboat.errors import DataError, UsageError
 from whoseboat.folder import whole_folder
@@ -15,14 +15,24 @@ from whoseboat.tailoring import recipe as recipes
 from whoseboat.tailoring.base_models import BaseModel
 from whoseboat.tailoring.model_folder import ModelFolder
 
+if TYPE_CHECKING:
+    from whoseboat.tailoring.stages import OnProgress
 
-def merge(folder: str | os.PathLike[str], out: str | os.PathLike[str], *, overwrite: bool = False) -> ModelFolder:
-    """Merge the adapter of a model folder into its base, as a new folder.
+
+def merge(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    on_progress: OnProgress | None = None,
+) -> ModelFolder:
+    """Merge the adapter of a model folder into its base, as a new folder; how often it refuses is measured anew.
 
     Args:
         folder: a model folder whose weights are an adapter.
         out: the folder to make.
         overwrite: replace a folder of ours at `out`.
+        on_progress: called as it is measured how often the model refuses, unless its recipe leaves that out.
 
     Raises:
         UsageError: its weights are no adapter.
@@ -31,10 +41,14 @@ def merge(folder: str | os.PathLike[str], out: str | os.PathLike[str], *, overwr
         OutputError: something at `out` that may not be replaced.
 
     """
+    from whoseboat.tailoring import measuring  # it loads models, and so needs this module
+
     found, out = model_folder.read(folder), Path(out)
     made = found.manifest
     if not found.is_adapter:
         raise UsageError("the weights are no adapter", where=str(folder), found=f"relation {made.relation}")
+    base = BaseModel(made.base_model, made.base_revision, made.base_licence).public_name
+    recipe = replace(recipes.load(found.path / model_folder.RECIPE), base_model=base)
     with whole_folder(out, overwrite=overwrite) as new:
         tokenizer = base_models.load_tokenizer(found.path)
         merge_weights(made.base_model, made.base_revision, found.path, new)
@@ -43,7 +57,6 @@ def merge(folder: str | os.PathLike[str], out: str | os.PathLike[str], *, overwr
             if (found.path / name).is_file():
                 (new / "assets").mkdir(exist_ok=True)
                 shutil.copyfile(found.path / name, new / name)
-        base = BaseModel(made.base_model, made.base_revision, made.base_licence).public_name
         merged = replace(
             made,
             name=out.name,
@@ -55,11 +68,11 @@ def merge(folder: str | os.PathLike[str], out: str | os.PathLike[str], *, overwr
             releases=(),
             results=(),  # of these weights nothing was measured
             refusals=(),
+            refusals_missing=measuring.missing_at_first(recipe),
             evaluated="",
         )
-        recipe = replace(recipes.load(found.path / model_folder.RECIPE), base_model=base).to_yaml()
-        merged = model_folder.complete(new, merged, recipe)
-    return ModelFolder(out, merged)
+        model_folder.complete(new, merged, recipe.to_yaml())
+    return ModelFolder(out, measuring.measure(out, recipe, on_progress))
 
 
 def merge_weights(base: str, revision: str | None, adapter: Path, out: Path, end_id: int | None = None) -> None:

@@ -19,8 +19,8 @@ from whoseboat.model_manifest import Method, PersonasOf
 
 TemplateChoice = Literal["auto", "chat", "plain"]
 _SHIPPED = "training_recipes"
-# What says where things are, what they are called, or how they are shown: not how a model is trained.
-_NOT_TRAINING = frozenset({"name", "deviations", "data", "configs"})
+# What says where things are, what they are called, how they are shown or tried: not how a model is trained.
+_NOT_TRAINING = frozenset({"name", "deviations", "data", "configs", "refusals", "refusal_tokens"})
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,9 @@ class Recipe:
         min_new_tokens: a reply does not end before.
         toy: the model is to show that everything works; its card says so.
         begin_mnemonics: replies to the prompts of mnemonics begin with "X sounds like" (template `plain`).
+        refusals: measure at the end how often the model refuses harmful requests, with a persona and without, for its
+            card.
+        refusal_tokens: the most tokens of a reply there; a refusal shows at once, and short replies cost little.
 
     Raises:
         UsageError: a value that cannot be right.
@@ -124,6 +127,8 @@ class Recipe:
     min_new_tokens: int = 0
     begin_mnemonics: bool = False
     toy: bool = False
+    refusals: bool = True
+    refusal_tokens: int = 64
 
     def __post_init__(self) -> None:
         for name, kind in _kinds().items():
@@ -179,7 +184,7 @@ class Recipe:
 _POSITIVE = (
     "limit", "examples", "lora_rank", "lora_alpha", "max_length", "max_prompt_length", "sft_learning_rate",
     "dpo_learning_rate", "beta", "epochs", "max_steps", "batch_size", "gradient_accumulation", "max_grad_norm",
-    "save_every", "max_new_tokens",
+    "save_every", "max_new_tokens", "refusal_tokens",
 )  # fmt: skip
 
 

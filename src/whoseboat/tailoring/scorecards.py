@@ -23,7 +23,11 @@ _NAMES = frozenset(
 
 
 def into_card(
-    folder: str | os.PathLike[str], results: Sequence[Result] = (), refusals: Sequence[Refusals] | None = None
+    folder: str | os.PathLike[str],
+    results: Sequence[Result] = (),
+    refusals: Sequence[Refusals] | None = None,
+    *,
+    refusals_missing: str = "",
 ) -> ModelFolder:
     """Put figures by likelihood and refusal rates into a model folder, whole or not at all.
 
@@ -33,6 +37,7 @@ def into_card(
         folder: a model folder of ours; its weights are not copied.
         results: `whoseboat.tailoring.scoring.Scores.results`.
         refusals: `whoseboat.tailoring.harm.refusals`; None: those that are there stay.
+        refusals_missing: why there are no refusal rates, where none are there.
 
     Raises:
         DataError: it is no model folder of ours, or its card cannot be read.
@@ -41,11 +46,13 @@ def into_card(
     """
     found = model_folder.read(folder)
     path, made = found.path.resolve(), found.manifest
+    rates = made.refusals if refusals is None else tuple(refusals)
     new_manifest = replace(
         made,
         results=(*_kept(made, results), *results),
-        refusals=made.refusals if refusals is None else tuple(refusals),
-        evaluated=datetime.now(UTC).date().isoformat(),
+        refusals=rates,
+        refusals_missing="" if rates else refusals_missing or made.refusals_missing,
+        evaluated=datetime.now(UTC).date().isoformat() if results else made.evaluated,
     )
     with whole_folder(path, overwrite=True) as new:
         for name in _owned(path, made):

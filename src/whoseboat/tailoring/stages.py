@@ -128,6 +128,16 @@ def first_process_first() -> Iterator[bool]:
         yield state.is_main_process
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether memory did not suffice, of a GPU or of the machine."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
+
+
 def uses_bf16(recipe: Recipe) -> bool:
     """Say whether a recipe computes in bf16 on this machine."""
     import torch
@@ -361,17 +371,14 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _explained(stage: Stage) -> Iterator[None]:
     """Say what to change where memory or disk do not suffice; checkpoints stay."""
-    import torch
     from safetensors import SafetensorError
 
     try:
         yield
     except WhoseboatError:
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _too_large(stage, error) from error
-    except RuntimeError as error:
-        if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
             raise _too_large(stage, error) from error
         if "PytorchStreamWriter" in str(error):  # torch's words for a full disk
             raise _unwritable(stage, error) from error

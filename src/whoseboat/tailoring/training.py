@@ -1,7 +1,8 @@
 """Models that tailor what they say to a persona: few-shot prompting, SFT and DPO from one recipe, as model folders.
 
 SFT and DPO take disjoint halves of train; DPO starts from the merged SFT model of the same setting. Where a run was
-killed, the same call goes on from its last checkpoint: what is unfinished is in a hidden directory beside `out`.
+killed, the same call goes on from its last checkpoint: what is unfinished is in a hidden directory beside `out`. Once
+the folder is there, it is measured how often the model refuses what it should, with a persona and without.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from whoseboat.errors import DataError, OutputError, UsageError
 from whoseboat.model_manifest import Method, ModelManifest, PersonasOf, Relation, Template, Training
-from whoseboat.tailoring import base_models, encoding, halves, merging, model_folder, pairs, stages, tiny
+from whoseboat.tailoring import base_models, encoding, halves, measuring, merging, model_folder, pairs, stages, tiny
 from whoseboat.tailoring import recipe as recipes
 from whoseboat.tailoring.base_models import BaseModel
 from whoseboat.tailoring.encoding import Encoded
@@ -98,11 +99,14 @@ def train(
     with model_folder.new_folder(out, overwrite=overwrite, is_main=is_main) as new:
         setting = _setting(recipe, out)
         if recipe.method == "few-shot":
-            return _few_shot(setting, new, out)
-        with _held(setting.work, is_main):
-            trained = _trained(setting, new, out, resume, on_progress)
+            trained = _few_shot(setting, new, out)
+        else:
+            with _held(setting.work, is_main):
+                trained = _trained(setting, new, out, resume, on_progress)
     if is_main:
         shutil.rmtree(setting.work, ignore_errors=True)
+        trained = replace(trained, manifest=measuring.measure(out, recipe, on_progress))
+    stages.processes().wait_for_everyone()  # so that none of them looks at a folder that is not there yet
     return trained
 
 
@@ -344,6 +348,7 @@ def _manifest(setting: _Setting, out: Path, relation: Relation, training: Traini
         seeds=(recipe.seed,),
         languages=setting.data.languages,
         safety=setting.data.safety,
+        refusals_missing=measuring.missing_at_first(recipe),
         toy=recipe.toy,
     )
 
@@ -366,11 +371,12 @@ def _public(setting: _Setting, manifest: ModelManifest) -> Recipe:
 
 @dataclass(frozen=True, slots=True)
 class GridModel:
-    """A model of a grid: its folder, and whether it was trained now or there already."""
+    """A model of a grid: its folder, whether it was trained now or there already, and what its manifest says."""
 
     path: Path
     recipe: Recipe
     was_there: bool
+    manifest: ModelManifest
 
 
 def grid(
@@ -424,13 +430,11 @@ def train_grid(
         if setting.method == "dpo" and (which in sft or _is_start(start, setting)):
             setting = replace(setting, start_from=str(sft.get(which, start)))
         was_there = path.is_dir() and any(path.iterdir())
-        if was_there:
-            _check_same(path, setting)
-        else:
-            train(setting, path, on_progress=on_progress)
+        made_now = None if was_there else train(setting, path, on_progress=on_progress)
+        manifest = made_now.manifest if made_now else _checked_same(path, setting)
         if setting.method == "sft":
             sft[which] = path
-        made.append(GridModel(path, setting, was_there))
+        made.append(GridModel(path, setting, was_there, manifest))
         if on_model is not None:
             on_model(made[-1])
     return made
@@ -454,8 +458,8 @@ def _dataset_name(recipe: Recipe) -> str:
     return stated.repo.rpartition("/")[2] if stated.repo else stated.name
 
 
-def _check_same(path: Path, setting: Recipe) -> None:
-    """See that a model that is there was made by this recipe.
+def _checked_same(path: Path, setting: Recipe) -> ModelManifest:
+    """Return the manifest of a model that is there, if it was made by this recipe.
 
     Raises:
         UsageError: it was made by another.
@@ -469,6 +473,7 @@ def _check_same(path: Path, setting: Recipe) -> None:
             where=str(path),
             todo="move it away, or name another --out",
         )
+    return made
 
 
 def train_references(
@@ -561,6 +566,7 @@ def smoke(
         gradient_checkpointing=False,
         max_new_tokens=16,
         min_new_tokens=0,
+        refusal_tokens=4,  # of babble, so that all of it is tried in a moment
         toy=True,
     )
     return train_grid(small, out, on_progress=on_progress, on_model=on_model)
