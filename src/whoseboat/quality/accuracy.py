@@ -103,7 +103,8 @@ def check(
 
 def questions(pairs: Sequence[CheckedPair]) -> list[tuple[list[Case], Comparison]]:
     """Return what is put to the judge: cases with their question, for `judge.estimate` to say what they cost."""
-    return [(_cases(pairs, donors(pairs, judged.root)), QUESTION)] if pairs else []
+    asked = judged.to_ask(_cases(pairs, donors(pairs, judged.root)))
+    return [(asked, QUESTION)] if asked else []
 
 
 def requests(pairs: Sequence[CheckedPair]) -> int:
