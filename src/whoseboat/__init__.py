@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from whoseboat import contrast as contrast
     from whoseboat import judge as judge
     from whoseboat import metric as metric
+    from whoseboat.agreement.agreeing import Agreement as Agreement
+    from whoseboat.agreement.agreeing import agree as agree
+    from whoseboat.agreement.sheets import Exported as Exported
+    from whoseboat.agreement.sheets import export_sheets as export_sheets
     from whoseboat.dataset import to_text as to_text
     from whoseboat.errors import DataError as DataError
     from whoseboat.errors import HubError as HubError
@@ -49,10 +53,12 @@ if TYPE_CHECKING:
 
 # Where each exported name comes from; imported when first asked for, so that `import whoseboat` costs nothing.
 _EXPORTS = {
+    "Agreement": "agreement.agreeing",
     "Built": "pipeline",
     "DataError": "errors",
     "Difference": "releases.differences",
     "Evaluated": "evaluation.evaluating",
+    "Exported": "agreement.sheets",
     "Generated": "tailoring.generation",
     "HubError": "errors",
     "LanguageModel": "llm.settings",
@@ -67,10 +73,12 @@ _EXPORTS = {
     "Trained": "tailoring.training",
     "UsageError": "errors",
     "WhoseboatError": "errors",
+    "agree": "agreement.agreeing",
     "build": "pipeline",
     "diff": "releases.differences",
     "estimate": "pipeline",
     "evaluate": "evaluation.evaluating",
+    "export_sheets": "agreement.sheets",
     "first_person": "rewriting",
     "generate": "tailoring.generation",
     "merge": "tailoring.merging",

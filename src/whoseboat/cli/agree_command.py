@@ -1,0 +1,156 @@
+"""`whoseboat agree`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from whoseboat.cli.arguments import interruptible
+from whoseboat.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from whoseboat.agreement.agreeing import Agreement
+    from whoseboat.agreement.comparing import Confusion, Measured
+    from whoseboat.agreement.sheets import Exported, Wanted
+    from whoseboat.metric import Figure
+
+
+def agree(
+    sheets: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SHEET...",
+            help="What people filled in: sheets, or tables with the columns human and judge (CSV, JSONL, Parquet). "
+            "With --export the dataset folder.",
+        ),
+    ],
+    key: Annotated[Path | None, typer.Option(help="The key.csv of the sheets: what stood first.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="The judge's verdicts: a dataset folder that was checked; or an evaluation, where items are its "
+            "cases and choices model, baseline or tie."
+        ),
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option(help="Of an evaluation that asked several, the one people answered.")
+    ] = None,
+    export: Annotated[
+        int | None, typer.Option(metavar="N", help="Write blind sheets of this many items, with their key apart.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to make with --export.")] = None,
+    kind: Annotated[str | None, typer.Option(help="quality, pairs or both.  [default: both]")] = None,
+    seed: Annotated[int, typer.Option(help="Of the items drawn, or of the intervals.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace sheets that are there, if nobody filled them in.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Compare people with a judge, the truth and each other; --export writes the sheets they fill in."""
+    with interruptible():
+        if export is not None:
+            stray = {"--key": key, "--against": against, "--question": question}
+            _refuse({name for name, value in stray.items() if value is not None}, "without --export")
+            _show_exported(_export(sheets, export, out, kind, seed, overwrite=overwrite), as_json)
+            return
+        given = {"--out": out is not None, "--kind": kind is not None, "--overwrite": overwrite}
+        _refuse({name for name, is_given in given.items() if is_given}, "with --export N")
+        from whoseboat.agreement import agreeing
+        from whoseboat.metric import Bootstrap
+
+        found = agreeing.agree(sheets, key=key, against=against, question=question, bootstrap=Bootstrap(seed=seed))
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False, allow_nan=False))
+    else:
+        _show(found)
+
+
+def _refuse(given: set[str], use: str) -> None:
+    if given:
+        raise UsageError(f"{', '.join(sorted(given))}: of use {use} only")
+
+
+def _export(
+    folders: Sequence[Path], items: int, out: Path | None, kind: str | None, seed: int, *, overwrite: bool
+) -> Exported:
+    from whoseboat.agreement.sheets import export_sheets
+
+    if len(folders) != 1:
+        raise UsageError(
+            "sheets are made of one dataset", expected="whoseboat agree DATASET_FOLDER --export N --out DIRECTORY"
+        )
+    if out is None:
+        raise UsageError("no folder to make was named", todo="name one: --out DIRECTORY")
+    wanted = cast("Wanted", kind or "both")
+    return export_sheets(folders[0], out, items=items, kind=wanted, seed=seed, overwrite=overwrite)
+
+
+def _show_exported(done: Exported, as_json: bool) -> None:
+    from whoseboat.agreement.keys import FILE
+    from whoseboat.agreement.sheets import FOR_LABELLERS
+
+    if as_json:
+        typer.echo(json.dumps({"path": str(done.path), "items": done.items, "left_out": done.left_out}))
+        return
+    sheets = " and ".join(f"{kind}_sheet.csv ({count:,} items)" for kind, count in done.items.items())
+    typer.echo(printable(f"{done.path / FOR_LABELLERS}: {sheets} and instructions.md, to hand out"))
+    typer.echo(printable(f"{done.path / FILE}: the key; keep it from those who fill in the sheets"))
+    for why, count in done.left_out.items():
+        typer.echo(f"not drawn: {count:,} pairs that {why}")
+
+
+def _show(found: Agreement) -> None:
+    """Print the figures, how often labels met, and what a reader should know."""
+    from whoseboat.metric.figures import FEWEST_CLUSTERS
+
+    rows = list(_rows(found.figures))
+    _print_table(("of", "who", "part", "measure", "value", "n", "missing"), rows)
+    typer.echo("intervals of 95 %, by conversation; accuracy: a tie is right where both tie")
+    if any("*" in row[4] for row in rows):
+        typer.echo(f"* fewer than {FEWEST_CLUSTERS} conversations: too few for the interval to be trusted")
+    for reason in dict.fromkeys(one.figure.reason for one in found.figures if one.figure.reason):
+        typer.echo(f"none: {reason}")
+    for confusion in found.confusions:
+        _show_confusion(confusion)
+    for problem in found.problems:
+        typer.echo(printable(problem))
+
+
+def _rows(figures: Sequence[Measured]) -> Iterator[tuple[str, ...]]:
+    for one in figures:
+        missing = f"{one.figure.missing:,}" if one.figure.missing else ""
+        yield one.of, one.who, one.part, one.measure, _value(one.figure), f"{one.figure.n:,}", missing
+
+
+def _value(figure: Figure) -> str:
+    if figure.value is None:
+        return "none"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.2f}"
+    return f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]{'*' if figure.note else ''}"
+
+
+def _show_confusion(found: Confusion) -> None:
+    who = f" ({found.who})" if found.who else ""
+    typer.echo(printable(f"\n{found.of}{who}: rows {found.rows}, columns {found.columns}"))
+    head = ("", *found.labels)
+    _print_table(head, [(label, *map(str, counts)) for label, counts in zip(found.labels, found.counts, strict=True)])
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose figures stay on one line; names break."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in head:
+        table.add_column(Text(printable(name)), overflow="fold", no_wrap=name == "value")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
