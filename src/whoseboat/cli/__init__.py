@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from whoseboat import __version__
+from whoseboat.cli.agree_command import agree
 from whoseboat.cli.build_command import build
 from whoseboat.cli.cache_commands import cache
 from whoseboat.cli.evaluate_commands import evaluate, power
@@ -27,6 +28,7 @@ app.command()(generate)
 app.command()(score)
 app.command()(evaluate)
 app.command()(power)
+app.command()(agree)
 app.command("sources")(list_sources)
 app.command()(publish)
 app.command("versions")(list_versions)
