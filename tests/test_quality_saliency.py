@@ -150,6 +150,8 @@ def test_stop_words_are_few() -> None:
         ("The user prefers many options over a few.", "a few"),
         ("The user prefers one example over three separate ones.", "three separate ones"),
         ("The user values control over convenience.", "convenience"),
+        ("The user prefers further reading over a brief rationale.", "a brief rationale"),
+        ("The user prefers no answer at all over the usual one.", "the usual one"),
         ("The user prefers texts over phone calls.", "phone calls"),
         ("The user prefers brevity over long explanations.", "long explanations"),
         ("The user prefers an overview, overall, and is overcome by overly long text.", ""),

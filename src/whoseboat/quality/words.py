@@ -38,18 +38,16 @@ _STOP_WORDS = _set_of(
 _PAIRS = frozenset([("rather", "than"), ("instead", "of"), ("compared", "to"), ("compared", "with"), ("opposed", "to")])
 _MARKER_BEGINS = _set_of("over rather instead versus vs compared as")
 
-# What takes an "over" that contrasts nothing.
+# What takes an "over" that contrasts nothing. Few, since an "over" of a persona mostly contrasts: "talking over",
+# "going over" and "reading over" may be either, and are taken for contrasts.
 _OVER_OF_VERBS = _set_of(
-    "all gloss glosses glossed glossing mull mulls mulled mulling watch watches watching agonize agonizes agonizing"
-    " agonise agonises agonising argue argues arguing fuss fusses fussing linger lingers lingering obsess obsesses"
-    " obsessing pore pores poring puzzle puzzles puzzling preside presides presiding talk talks talking talked think"
-    " thinks thinking skim skims skimming pass passes passing hand hands handing take takes taking taken start starts"
-    " starting go goes going gone read reads reading carry carries carrying carried spill spills roll rolls tide tides"
+    "gloss glosses glossed glossing mull mulls mulled mulling watches agonize agonizes agonizing agonise agonises"
+    " agonising argue argues arguing fusses fussing linger lingers lingering obsess obsesses obsessing pore pores"
+    " poring preside presides presiding handing handed takes taking"
 )
 _POWERS = _set_of(
-    "control power authority influence autonomy agency ownership say mastery command oversight advantage sovereignty"
-    " dominion jurisdiction concern concerns worry worries anxiety debate debates dispute disputes disagreement"
-    " disagreements argument arguments conflict conflicts"
+    "control power authority influence autonomy agency ownership mastery command oversight sovereignty dominion"
+    " jurisdiction concern concerns worry worries"
 )
 _OBJECTS_OF_POWER = _set_of("the their his her its every each all how what which when where who whether everything")
 _OVER_ALONE = _set_of("and or but again here there to with by")
@@ -110,9 +108,8 @@ def parts(persona: str) -> Parts:
     "overview" holds no "over". English only.
 
     An "over" is no contrast where nothing follows it, before a time ("over time", "over the past two years"), figures
-    ("over 40", "over
-    forty"), "the phone" and the like, after "all" and verbs that go with it ("gloss over"), and after control,
-    power, concern and the like where their object follows ("control over their work").
+    ("over 40", "over forty"), "the phone" and the like, in "all over the", after verbs that go with it ("gloss over"),
+    and after control, power, concern and the like where their object follows ("control over their work").
 
     Not handled: "in comparison to", "in place of", "more than", "not X but Y"; contrasts without such a word; "over 10
     options", which is a contrast and taken for none; "over coffee", the other way round; verbs not known to go with
@@ -216,10 +213,15 @@ def _contrasts(words: list[str], place: int) -> bool:
         return False
     if before in _OVER_OF_VERBS or (before in _POWERS and after[0] in _OBJECTS_OF_POWER):
         return False
-    if after[0] == "the" and after[1:2] and after[1] in _MEDIA:
+    if after[0] == "the" and (not _MEDIA.isdisjoint(after[1:2]) or _is_all(words, place)):
         return False
     noun = next((word for word in after if word not in _MODIFIERS and word not in _NUMERALS), ".")
     return noun not in _SPANS and not (noun in _STOPS and after[0] in _NUMERALS)
+
+
+def _is_all(words: list[str], place: int) -> bool:
+    """Say whether "all" stands before a place, and no "at all"."""
+    return words[max(place - 2, 0) : place][-1:] == ["all"] and words[max(place - 2, 0) : place] != ["at", "all"]
 
 
 def _ends_clause(items: list[str], place: int, is_leading: bool) -> bool:
