@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from whoseboat.releases.publishing import publish as publish
     from whoseboat.releases.takedowns import Takedown as Takedown
     from whoseboat.releases.takedowns import takedown as takedown
+    from whoseboat.reporting.writing import Reported as Reported
+    from whoseboat.reporting.writing import report as report
     from whoseboat.rewriting import first_person as first_person
     from whoseboat.tailoring.generation import Generated as Generated
     from whoseboat.tailoring.generation import generate as generate
@@ -69,6 +71,7 @@ _EXPORTS = {
     "Progress": "pipeline",
     "Published": "releases.publishing",
     "Recipe": "tailoring.recipe",
+    "Reported": "reporting.writing",
     "Takedown": "releases.takedowns",
     "Trained": "tailoring.training",
     "UsageError": "errors",
@@ -84,6 +87,7 @@ _EXPORTS = {
     "merge": "tailoring.merging",
     "publish": "releases.publishing",
     "releases_of": "releases.listing",
+    "report": "reporting.writing",
     "takedown": "releases.takedowns",
     "to_text": "dataset",
     "train": "tailoring.training",

@@ -13,8 +13,10 @@ from whoseboat import __version__
 from whoseboat.cli.agree_command import agree
 from whoseboat.cli.build_command import build
 from whoseboat.cli.cache_commands import cache
+from whoseboat.cli.check_command import check
 from whoseboat.cli.evaluate_commands import evaluate, power
 from whoseboat.cli.release_commands import list_versions, publish, show_diff, takedown
+from whoseboat.cli.report_command import report
 from whoseboat.cli.score_commands import score
 from whoseboat.cli.source_commands import list_sources
 from whoseboat.cli.train_commands import generate, merge, train
@@ -22,12 +24,14 @@ from whoseboat.errors import WhoseboatError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.command()(build)
+app.command()(check)
 app.command()(train)
 app.command()(merge)
 app.command()(generate)
 app.command()(score)
 app.command()(evaluate)
 app.command()(power)
+app.command()(report)
 app.command()(agree)
 app.command("sources")(list_sources)
 app.command()(publish)
