@@ -289,7 +289,7 @@ def test_choices_without_a_key_say_how_far_people_agree(tmp_path: Path) -> None:
     assert figure(found, measure="Krippendorff's alpha").n == 3
     assert found.counts["pairs"] == {"items": 4, "answers": 7, "labellers": {"ann": 3, "bo": 4}}
     assert found.counts["unfilled"] == 1
-    assert found.problems == ("1 rows of the sheets have no answer and count nowhere",)
+    assert found.problems == ("1 row of the sheets has no answer and counts nowhere",)
 
 
 def test_what_spreadsheets_make_of_a_sheet_is_read(tmp_path: Path) -> None:
@@ -366,7 +366,31 @@ def test_people_beside_an_evaluation(tmp_path: Path) -> None:
     assert (decided.value, decided.n) == (0.5, 2)
     parts = {one.part: one.figure.value for one in found.figures if one.part}
     assert parts == {"judge's certainty: certain": 1.0, "judge's certainty: unsure": 0.5}
-    assert found.problems == ("1 of 4 pairs have no verdict of the judge that could be read",)
+    assert found.problems[0] == "no verdict of the judge could be read for 1 of 4 pairs"
+
+
+def test_win_rate_is_corrected_by_what_people_say(tmp_path: Path) -> None:
+    """Of 10 true wins the judge calls 9 so, of 10 true losses 8; its rate of 24 in 40 is then 0.4 / 0.7."""
+    won = [True] * 9 + [False] + [True] * 2 + [False] * 8 + [True] * 13 + [False] * 7
+    verdicts = [
+        ("tuned", f"c{number}", *(("model", "model") if is_won else ("baseline", "baseline")), None)
+        for number, is_won in enumerate(won)
+    ]
+    folder = evaluation(tmp_path / "evaluation", *verdicts)
+    rows = [(f"c{number}", "model" if number < 10 else "baseline") for number in range(20)]
+    found = whoseboat.agree(write(tmp_path / "ann.csv", ["item", "choice"], *rows), against=folder, bootstrap=FEW)
+    observed = figure(found, of="tuned", measure="win rate")
+    corrected = figure(found, of="tuned", measure="win rate corrected by people")
+    assert (observed.value, observed.n) == (0.6, 40)
+    assert close(corrected.value, 0.4 / 0.7)
+    assert corrected.low is not None
+    assert observed.low is not None
+    assert corrected.low < observed.low
+    assert "a corrected win rate holds if the items are a random sample of the evaluation's cases" in found.problems
+    sheet = write(tmp_path / "bo.csv", ["item", "choice"], *rows[:5])
+    alone = whoseboat.agree(sheet, against=folder, bootstrap=FEW)
+    assert figures(alone, of="tuned") == []
+    assert "no corrected win rate" in alone.problems[0]
 
 
 def test_cases_of_several_models_need_their_name(tmp_path: Path) -> None:
@@ -459,6 +483,25 @@ def test_what_does_not_go_together_is_misuse(tmp_path: Path) -> None:
     with pytest.raises(whoseboat.UsageError) as error:
         whoseboat.agree(sheet, key=sheet, against=folder)
     says(error, "a key and an evaluation do not go together")
+
+
+CELL = st.sampled_from(["item", "choice", "human", "judge", "1", "2", "tie", "a", "", '"', "'=", "\0", "\ufeff", "é"])
+
+
+@given(st.text('\n;,\t"') | st.lists(st.lists(CELL), max_size=4), st.sampled_from([",", ";", "\t"]))
+def test_no_file_ends_in_anything_but_a_clear_message(
+    tmp_path_factory: pytest.TempPathFactory, content: str | list[list[str]], separator: str
+) -> None:
+    """Whatever stands in a file, there are figures or one of our errors."""
+    text = content if isinstance(content, str) else "\n".join(separator.join(cells) for cells in content)
+    path = tmp_path_factory.mktemp("fuzz") / "sheet.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    try:
+        found = whoseboat.agree(path, bootstrap=Bootstrap(draws=100))
+    except whoseboat.DataError as error:
+        assert str(path) in str(error) or "nothing to compare with" in str(error)
+    else:
+        assert found.figures
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -244,7 +244,7 @@ def test_pairs_the_whole_way_round(exported: Path, tmp_path: Path) -> None:
     assert sum(met.counts[2]) == 1
     alpha = figure(found, of="people among themselves", measure="Krippendorff's alpha")
     assert (alpha.n, alpha.clusters) == (24, 24)
-    assert "1 of 24 pairs have no verdict of the judge that could be read" in found.problems
+    assert "no verdict of the judge could be read for 1 of 24 pairs" in found.problems
 
 
 def test_who_always_takes_the_first_is_at_chance(exported: Path, tmp_path: Path) -> None:

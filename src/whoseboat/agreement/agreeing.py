@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from whoseboat.agreement.coefficients import MOST_CATEGORIES
+from whoseboat import metric
+from whoseboat.agreement.coefficients import MOST_CATEGORIES, majority
 from whoseboat.agreement.comparing import Confusion, Item, Measured, confusions_of, of_choices, of_quality
-from whoseboat.agreement.judged import BASELINE, CHOICES, MODEL, TIE, Choices, kind_of, read_choices
+from whoseboat.agreement.judged import BASELINE, CHOICES, MODEL, OUTCOMES, TIE, Choices, kind_of, read_choices
 from whoseboat.agreement.keys import SIDES, KeyRow, read_key, row_of
 from whoseboat.agreement.marks import PLACES, Beside, Mark, Sheets, read_sheets
 from whoseboat.errors import DataError, UsageError
@@ -96,6 +97,10 @@ def _agreement(
         figures += of_choices("pairs", items, labels, bootstrap)
         confusions += confusions_of("pairs", items, labels)
         problems += _about_judge(items, choices)
+        if choices is not None and choices.of == "evaluation":
+            corrected, without = _corrected(items, choices, bootstrap)
+            figures += corrected
+            problems += without
     if found.quality:
         figures += of_quality(found.quality, key, bootstrap)
         if choices is not None and not found.pairs:
@@ -108,7 +113,8 @@ def _agreement(
         )
     counts = _counts(found)
     if found.unfilled:
-        problems.append(f"{found.unfilled:,} rows of the sheets have no answer and count nowhere")
+        rows = "1 row of the sheets has" if found.unfilled == 1 else f"{found.unfilled:,} rows of the sheets have"
+        problems.append(f"{rows} no answer and count{'s' * (found.unfilled == 1)} nowhere")
     return Agreement(tuple(figures), tuple(confusions), counts, tuple(problems))
 
 
@@ -163,15 +169,19 @@ def _items(
     With the key labels are the sides of responses, and no places, so that they mean the same on every sheet.
     """
     items: dict[tuple[str, str], Item] = {}
+    models: dict[str, list[str]] = defaultdict(list)
+    of_evaluation = choices is not None and choices.of == "evaluation"
+    for model, case in choices.chosen if choices is not None and of_evaluation else ():
+        models[case].append(model)
     for mark in marks:
-        name = _place(mark, choices) if choices is not None and choices.of == "evaluation" else (mark.item, "")
+        name = _place(mark, models.get(mark.item, [])) if of_evaluation else (mark.item, "")
         row = None if key is None else row_of(key, mark.item, "pairs", mark.where)
         if name not in items:
             items[name] = _item(name, row, choices)
         items[name].labels[mark.labeller] = mark.choice if row is None else row.response(mark.choice)
         if mark.certainty is not None:
             items[name].certainties[mark.labeller] = mark.certainty
-    if choices is not None and choices.of == "evaluation":
+    if of_evaluation:
         return list(items.values()), (MODEL, BASELINE, TIE)
     return list(items.values()), ("1", "2", TIE) if key is None else (*SIDES, TIE)
 
@@ -183,26 +193,54 @@ def _item(name: tuple[str, str], row: KeyRow | None, choices: Choices | None) ->
         return Item(name[0], row.root, truth=row.side, judge=judge, side=row.side)
     if choices is not None:
         sure = choices.certainties.get(name)
-        return Item(name[1], choices.roots[name], judge=choices.chosen[name], judge_certainty=sure)
+        judge = choices.chosen[name]
+        return Item(name[1], choices.roots[name], judge=judge, judge_certainty=sure, model=name[0])
     return Item(name[0], name[0])
 
 
-def _place(mark: Mark, choices: Choices) -> tuple[str, str]:
-    """Return the model and case of an evaluation that an item is.
+def _place(mark: Mark, models: Sequence[str]) -> tuple[str, str]:
+    """Return the model and case of an evaluation that an item is; `models` are those that have the case.
 
     Raises:
         DataError: there is no such case, or it is one of several models.
 
     """
-    models = sorted({model for model, case in choices.chosen if case == mark.item and mark.model in ("", model)})
-    if len(models) == 1:
-        return models[0], mark.item
+    named = sorted(model for model in models if mark.model in ("", model))
+    if len(named) == 1:
+        return named[0], mark.item
     raise DataError(
-        f"an item the evaluation does not know: {mark.item!r}" if not models else "an item of several models",
+        f"an item the evaluation does not know: {mark.item!r}" if not named else "an item of several models",
         where=mark.where,
         expected="a value of the column case of verdicts.parquet; and a column model, where there are several",
-        found=", ".join(models),
+        found=", ".join(named),
     )
+
+
+def _corrected(items: Sequence[Item], choices: Choices, bootstrap: Bootstrap) -> tuple[list[Measured], list[str]]:
+    """Return the win rate of each model over all its cases, corrected for the judge's error on the items.
+
+    What more than half of the people say is taken for the truth. Beside it, in sentences, why there is none, and what a
+    reader must believe.
+    """
+    figures, problems = [], []
+    for model in sorted({item.model for item in items}):
+        of_model = [item for item in items if item.model == model]
+        truth = [OUTCOMES[majority(list(item.labels.values()))] for item in of_model]  # no majority: left out
+        try:
+            errors = metric.audit(truth, [OUTCOMES[item.judge] for item in of_model])
+        except ValueError:
+            problems.append(f"{model}: no corrected win rate, which takes items where people prefer either of the two")
+            continue
+        places = [place for place in choices.chosen if place[0] == model]
+        outcomes, roots = [OUTCOMES[choices.chosen[place]] for place in places], [choices.roots[one] for one in places]
+        rate = metric.corrected_win_rate(outcomes, errors, roots, bootstrap)
+        figures += [
+            Measured("pairs", model, "", "win rate", rate.observed),
+            Measured("pairs", model, "", "win rate corrected by people", rate.figure),
+        ]
+    if figures:
+        problems.append("a corrected win rate holds if the items are a random sample of the evaluation's cases")
+    return figures, problems
 
 
 def _about_judge(items: Sequence[Item], choices: Choices | None) -> Iterator[str]:
@@ -222,4 +260,4 @@ def _about_judge(items: Sequence[Item], choices: Choices | None) -> Iterator[str
             todo="check the folders given as --against and --key",
         )
     if silent:
-        yield f"{silent:,} of {len(items):,} pairs have no verdict of the judge that could be read"
+        yield f"no verdict of the judge could be read for {silent:,} of {len(items):,} pairs"

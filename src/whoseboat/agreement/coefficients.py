@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from whoseboat.metric.resampling import Array, Clusters, Resample, bca, resample
 # nominal: labels are the same or not; ordinal: they have an order, and near ones disagree less.
 Level = Literal["nominal", "ordinal"]
 Label = Hashable
+_OneKind = TypeVar("_OneKind", bound=Hashable)
 
 ONE_CATEGORY = "all labels are the same, so there is no agreement beyond chance to measure"
 NO_PAIR = "nothing has two labels"
@@ -131,14 +132,14 @@ def krippendorff_alpha(
     return replace(figure, missing=len(items) - len(rows))
 
 
-def majority(labels: Collection[Label]) -> Label | None:
+def majority(labels: Collection[_OneKind]) -> _OneKind | None:
     """Return the label that more than half of the labels are; None where there is none.
 
     >>> majority(["1", "1", "2"]), majority(["1", "2"])
     ('1', None)
     """
-    label, count = Counter(labels).most_common(1)[0] if labels else (None, 0)
-    return label if 2 * count > len(labels) else None
+    counts = Counter(labels).most_common(1)
+    return counts[0][0] if counts and 2 * counts[0][1] > len(labels) else None
 
 
 def _places(labels: Sequence[Label | None], categories: Sequence[Any] | None) -> dict[Any, int]:

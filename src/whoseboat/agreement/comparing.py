@@ -72,6 +72,7 @@ class Item:
     judge: str | None = None
     judge_certainty: str | None = None
     side: str | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _of_people(items: Sequence[Item]) -> Iterator[tuple[str, list[tuple[Item, st
         return
     yield EACH, each
     voted = ((item, majority(list(item.labels.values()))) for item in items if len(item.labels) > 1)
-    agreed: list[tuple[Item, str, str | None]] = [(item, str(label), None) for item, label in voted if label]
+    agreed: list[tuple[Item, str, str | None]] = [(item, label, None) for item, label in voted if label]
     if agreed:
         yield MAJORITY, agreed
     for who in labellers:

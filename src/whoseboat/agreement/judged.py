@@ -13,6 +13,7 @@ from whoseboat.agreement.keys import SIDES
 from whoseboat.errors import DataError, UsageError, unknown
 from whoseboat.files import LocalFile, records
 from whoseboat.judge import CERTAINTIES
+from whoseboat.metric import Outcome
 
 CHECKS, VERDICTS = "checks.parquet", "verdicts.parquet"
 # The check whose value says whether a judge, shown a persona, found the response it was inferred from.
@@ -20,7 +21,9 @@ ACCURACY = "accuracy"
 # What people choose between in an evaluation.
 MODEL, BASELINE, TIE = "model", "baseline", "tie"
 CHOICES: Mapping[str, str] = {name: name for name in (MODEL, BASELINE, TIE)}
-_OUTCOMES = {"win": MODEL, "loss": BASELINE, "tie": TIE, "missing": None}
+_OUTCOMES: Mapping[Outcome, str | None] = {"win": MODEL, "loss": BASELINE, "tie": TIE, "missing": None}
+# The other way round: of the model, by what was chosen.
+OUTCOMES: Mapping[str | None, Outcome] = {choice: outcome for outcome, choice in _OUTCOMES.items()}
 _VERDICTS = {MODEL: "A", BASELINE: "B", TIE: "tie"}
 
 # What is judged: pair and side of the persona, or model and case.

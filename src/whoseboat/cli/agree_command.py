@@ -105,19 +105,33 @@ def _show_exported(done: Exported, as_json: bool) -> None:
 
 def _show(found: Agreement) -> None:
     """Print the figures, how often labels met, and what a reader should know."""
+    from whoseboat.agreement.comparing import MAJORITY
     from whoseboat.metric.figures import FEWEST_CLUSTERS
 
-    rows = list(_rows(found.figures))
+    figures = [one for one in found.figures if not one.part or _is_of_all(one, found.figures)]
+    confusions = [one for one in found.confusions if _is_of_all(one, found.confusions)]
+    rows = list(_rows(figures))
     _print_table(("of", "who", "part", "measure", "value", "n", "missing"), rows)
     typer.echo("intervals of 95 %, by conversation; accuracy: a tie is right where both tie")
+    if any(one.who == MAJORITY for one in figures):
+        typer.echo(f"{MAJORITY}: what more than half of the labels of an item say; items without one are left out")
     if any("*" in row[4] for row in rows):
         typer.echo(f"* fewer than {FEWEST_CLUSTERS} conversations: too few for the interval to be trusted")
-    for reason in dict.fromkeys(one.figure.reason for one in found.figures if one.figure.reason):
+    for reason in dict.fromkeys(one.figure.reason for one in figures if one.figure.reason):
         typer.echo(f"none: {reason}")
-    for confusion in found.confusions:
+    for confusion in confusions:
         _show_confusion(confusion)
     for problem in found.problems:
         typer.echo(printable(problem))
+    if len(figures) < len(found.figures) or len(confusions) < len(found.confusions):
+        typer.echo("--json has the parts and tables of the majority and of each labeller, too")
+
+
+def _is_of_all(one: Measured | Confusion, of: Sequence[Measured | Confusion]) -> bool:
+    """Say whether something is of all labels together, or of the one labeller there is."""
+    from whoseboat.agreement.comparing import EACH
+
+    return one.who in ("", EACH) or all(other.who != EACH for other in of if other.of == one.of)
 
 
 def _rows(figures: Sequence[Measured]) -> Iterator[tuple[str, ...]]:
@@ -136,7 +150,8 @@ def _value(figure: Figure) -> str:
 
 def _show_confusion(found: Confusion) -> None:
     who = f" ({found.who})" if found.who else ""
-    typer.echo(printable(f"\n{found.of}{who}: rows {found.rows}, columns {found.columns}"))
+    typer.echo()
+    typer.echo(printable(f"{found.of}{who}: rows {found.rows}, columns {found.columns}"))
     head = ("", *found.labels)
     _print_table(head, [(label, *map(str, counts)) for label, counts in zip(found.labels, found.counts, strict=True)])
 
