@@ -28,20 +28,16 @@ def _set_of(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# Stems of the words of `states_length_wish` that say which way: as a whole, and as beginnings.
-_SHORT, _SHORTS = (
-    _set_of("short shorter few fewer quick"),
-    (
-        *("brief", "brevi", "concis", "succinct", "ters", "compact", "to-the-point", "snapp", "no-nonsense"),
-        *("time-conscious", "minimal", "summar"),
-    ),
+# Stems of the words of `states_length_wish` that say which way: whole ones, and how others begin.
+_SHORT = _set_of("short shorter few fewer quick")
+_SHORT_BEGINNINGS = tuple(
+    _set_of("brief brevi concis succinct ters compact to-the-point snapp no-nonsens time-consc minimal summar")
 )
-_LONG, _LONGS = (
-    _set_of("long longer many full fuller"),
-    (
-        *("length", "verbos", "detail", "in-depth", "thorough", "comprehensiv", "elaborat", "extensiv", "exhaustiv"),
-        *("expansiv", "well-develop", "complet"),
-    ),
+_LONG = _set_of("long longer many full fuller")
+_LONG_BEGINNINGS = tuple(
+    _set_of(
+        "length verbos detail in-depth thorough comprehensiv elaborat extensiv exhaustiv expansiv well-develop complet"
+    )
 )
 # Long and short that say nothing of answers.
 _OF_OTHER_THINGS = re.compile(
@@ -53,7 +49,7 @@ _NONE = "no persona says which length it wants"
 class Shortcuts:
     """Counts how often length alone is right; it says nothing of single personas.
 
-    Some 20 microseconds a pair; 13 bytes of memory for each, those of its conversation included.
+    Some 100 microseconds a pair; 13 bytes of memory for each, those of its conversation included.
     """
 
     def __init__(self, bootstrap: Bootstrap = BOOTSTRAP) -> None:
@@ -98,9 +94,7 @@ class Shortcuts:
         rule = "the longer one is right" if value >= 0.5 else "the shorter one is right"
         # Two points for each pair, so that half of a tie is a whole number; `n` says pairs.
         figure = replace(figure, n=len(signs))
-        note = (
-            f"by {unit}, half of each tie; knowing nothing else, to say that {rule} gives {max(value, 1 - value):.1%}"
-        )
+        note = f"by {unit}, half of each tie; to say that {rule} gives {max(value, 1 - value):.1%}"
         return CheckFigure(name, "both", figure, note=note)
 
     def _heeded(
@@ -127,9 +121,9 @@ def length_wish(persona: str) -> int:
         return 0
     wanted = 0
     for stem, sign in wishes(_OF_OTHER_THINGS.sub(" ", persona)):
-        if stem in _LONG or stem.startswith(_LONGS):
+        if stem in _LONG or stem.startswith(_LONG_BEGINNINGS):
             wanted += sign
-        elif stem in _SHORT or stem.startswith(_SHORTS):
+        elif stem in _SHORT or stem.startswith(_SHORT_BEGINNINGS):
             wanted -= sign
     return _sign(wanted)
 
