@@ -1,0 +1,353 @@
+"""A dataset folder checked: its texts by rule, its personas by a judge; what is found is kept in the folder.
+
+```
+checks.parquet   a row per persona (or pair) and check: id, split, side, check, value, is_bad, detail
+checks.json      figures with intervals, tables, who judged, and the digest of the data they are of
+```
+
+Card and manifest tell the headline figures; all four files change in one step. What a language model answered is in
+its journal: the same call after an interruption asks nothing twice. Rules look at every pair, one after the other, and
+memory grows with the different words and personas; the judge is asked about a sample, which is held in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypedDict, Unpack
+
+from whoseboat import __version__
+from whoseboat import judge as judges
+from whoseboat.errors import UsageError
+from whoseboat.judge import READER, Form, Judge
+from whoseboat.judge.progress import reporter
+from whoseboat.llm.budget import Tally
+from whoseboat.llm.settings import LanguageModel
+from whoseboat.manifest import CHECKS, CHECKS_TABLE, Manifest, read_manifest
+from whoseboat.quality import accuracy, preference, reasons
+from whoseboat.quality.care import Care
+from whoseboat.quality.comparison import Comparison, Scored, compare
+from whoseboat.quality.findings import Checked, CheckFigure, Finding, TextCheck
+from whoseboat.quality.form import Form as FormCheck
+from whoseboat.quality.headlines import is_headline
+from whoseboat.quality.leakage import Leakage
+from whoseboat.quality.pairs import CheckedPair, drawn, read_pairs
+from whoseboat.quality.rewritten import rewrite
+from whoseboat.quality.saliency import Saliency
+from whoseboat.quality.sameness import Sameness
+from whoseboat.quality.shortcuts import Shortcuts
+
+SCHEMA_VERSION = "1.0.0"
+# Pairs that are judged where no number is given: the offline reader is quick, language models are paid for.
+MOST_BY_READER, MOST_BY_MODEL = 20_000, 500
+_ROWS_AT_ONCE = 5_000
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a check is: what it is at, how many pairs or cases it has been through, and what a judge took."""
+
+    at: str = ""
+    done: int = 0
+    expected: int | None = None
+    tally: Tally = field(default_factory=Tally)
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Settings(TypedDict, total=False):
+    """How personas are judged, by keyword.
+
+    Keys:
+        sample: the judge is asked about so many pairs, drawn by a hash of their ids (20,000 by the offline reader, 500
+            by a language model); rules look at all pairs.
+        form: `choice` or `rubric`, for judges that are language models.
+        certainty: ask the judge how sure it is.
+        prompts: a directory of templates of one's own.
+    """
+
+    sample: int | None
+    form: Form
+    certainty: bool
+    prompts: PathLike | None
+
+
+@dataclass(frozen=True)
+class CheckedFolder:
+    """A folder that was checked, and what its `checks.json` holds."""
+
+    path: Path
+    checks: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The folders that were checked; where there are several, they are compared."""
+
+    folders: tuple[CheckedFolder, ...]
+    comparison: Comparison | None = None
+
+
+def check(
+    folders: PathLike | Sequence[PathLike],
+    *,
+    judge: str | LanguageModel = READER,
+    on_progress: OnProgress | None = None,
+    **settings: Unpack[Settings],
+) -> Checks:
+    """Check the personas of a dataset folder, and write what is found into it.
+
+    Args:
+        folders: a dataset folder, or several: personas of one set by several models.
+        judge: who judges: the offline reader of `contrast`, or a language model.
+        on_progress: called a few times a second.
+        settings: see `Settings`.
+
+    Raises:
+        UsageError: something that cannot be right, or a folder given twice.
+        DataError: it is no dataset folder, or a file in it is damaged.
+        OutputError: the folder cannot be written; it is as it was then.
+        WhoseboatError: the judge cannot be asked, too many requests fail, or the budget is spent.
+
+    """
+    paths = _distinct(folders)
+    asked, limit = _judge(judge, settings)
+    made = [_manifest(path) for path in paths]  # what is wrong is said before the work
+    found = [_check(path, about, asked, limit, on_progress) for path, about in zip(paths, made, strict=True)]
+    folders_checked = tuple(folder for folder, _ in found)
+    if len(found) == 1:
+        return Checks(folders_checked)
+    return Checks(folders_checked, compare([(folder.checks, scored) for folder, scored in found]))
+
+
+def estimate_check(
+    folders: PathLike | Sequence[PathLike], *, judge: LanguageModel, **settings: Unpack[Settings]
+) -> judges.Estimate:
+    """Say what checking with a language model would ask and roughly cost, without sending a request.
+
+    Raises:
+        UsageError: something that cannot be right.
+        DataError: a folder is none of ours, or is damaged.
+
+    """
+    asked, limit = _judge(judge, settings)
+    estimates = []
+    for path in _distinct(folders):
+        _manifest(path)
+        pairs = drawn(read_pairs(path), limit)
+        for cases, question in (
+            *accuracy.questions(pairs),
+            *preference.questions(pairs),
+            *reasons.questions(path, pairs),
+        ):
+            estimates.append(asked.estimate(cases, question))
+    return _sum(estimates)
+
+
+def _sum(estimates: Sequence[judges.Estimate]) -> judges.Estimate:
+    names = ("cases", "requests", "answered", "failed", "prompt_tokens", "completion_tokens")
+    costs = [one.cost for one in estimates]
+    known = [cost for cost in costs if cost is not None]
+    return judges.Estimate(
+        **{name: sum(getattr(one, name) for one in estimates) for name in names},
+        cost=sum(known) if len(known) == len(costs) else None,
+    )
+
+
+def _distinct(folders: PathLike | Sequence[PathLike]) -> list[Path]:
+    given = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
+    if not given:
+        raise UsageError("no folder to check was named", expected="a dataset folder, as `whoseboat build` makes them")
+    paths = [Path(folder) for folder in given]
+    for path, count in Counter(path.resolve() for path in paths).items():
+        if count > 1:
+            raise UsageError("a folder was named twice", found=str(path))
+    return paths
+
+
+def _judge(judge: str | LanguageModel, settings: Settings) -> tuple[Judge, int]:
+    by_model = isinstance(judge, LanguageModel)
+    limit = settings.get("sample")
+    if limit is not None and limit < 1:
+        raise UsageError("--sample takes a number of pairs", expected="1 or more", found=str(limit))
+    prompts = settings.get("prompts")
+    found = judges.find(
+        judge,
+        form=settings.get("form", "choice"),
+        certainty=settings.get("certainty", False),
+        prompts=None if prompts is None else Path(prompts),
+    )
+    return found, limit or (MOST_BY_MODEL if by_model else MOST_BY_READER)
+
+
+def _manifest(path: Path) -> Manifest:
+    return Manifest.of(read_manifest(path), str(path / "manifest.json"))
+
+
+# ---- one folder
+
+
+def _check(
+    path: Path, made: Manifest, judge: Judge, limit: int, on_progress: OnProgress | None
+) -> tuple[CheckedFolder, Scored]:
+    progress = Progress(expected=sum(made.rows.get("pairs", {}).values()))
+    with tempfile.TemporaryDirectory(prefix="whoseboat-") as directory, _Table(Path(directory) / CHECKS_TABLE) as table:
+        by_rule = _by_rule(path, table, progress, on_progress)
+        pairs = drawn(read_pairs(path), limit)
+        by_judge = _by_judge(path, pairs, judge, progress, on_progress)
+        for one in by_judge:
+            table.add(one.findings)
+        table.close()
+        checked = [*by_judge, *by_rule]
+        summary = _summary(made, judge, pairs, checked, table.counts)
+        text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        told = replace(made, checks=tuple(_in_card(figure) for figure in summary["figures"] if is_headline(figure)))
+        rewrite(path, told, {CHECKS_TABLE: Path(directory) / CHECKS_TABLE, CHECKS: text.encode()})
+    scored = Scored.of(path.name, made.engine, pairs, by_judge[0].findings)
+    return CheckedFolder(path, summary), scored
+
+
+def _by_rule(path: Path, table: _Table, progress: Progress, on_progress: OnProgress | None) -> list[Checked]:
+    """Show every pair to the checks that ask nobody."""
+    checks: tuple[TextCheck, ...] = (
+        FormCheck(), Leakage(), Sameness(), Shortcuts(), Saliency(), Care(),
+    )  # fmt: skip
+    progress.at = "reading"
+    report = reporter(on_progress)
+    for pair in read_pairs(path):
+        for one in checks:
+            table.add(one.add(pair))
+        progress.done += 1
+        report(progress, False)
+    found = [one.result() for one in checks]
+    for result in found:
+        table.add(result.findings)
+    report(progress, True)
+    return found
+
+
+def _by_judge(
+    path: Path, pairs: Sequence[CheckedPair], judge: Judge, progress: Progress, on_progress: OnProgress | None
+) -> list[Checked]:
+    """Put the questions about personas to a judge: first how accurate they are."""
+
+    def telling(at: str) -> Callable[[judges.Progress], None] | None:
+        def tell(of_question: judges.Progress) -> None:
+            progress.at, progress.done, progress.expected = at, of_question.cases, None
+            progress.tally = of_question.tally
+            if on_progress is not None:
+                on_progress(progress)
+
+        return tell if on_progress is not None else None
+
+    return [
+        accuracy.check(pairs, judge, telling("accuracy")),
+        preference.check(pairs, judge, telling("preference")),
+        reasons.check(path, pairs, judge, telling("reasons")),
+    ]
+
+
+def _summary(
+    made: Manifest,
+    judge: Judge,
+    pairs: Sequence[CheckedPair],
+    checked: Sequence[Checked],
+    counts: Mapping[str, Mapping[str, Mapping[str, int]]],
+) -> dict[str, Any]:
+    """Return what `checks.json` holds."""
+    engines = sorted({pair.persona_engine for pair in pairs})
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "code_version": __version__,
+        "data_digest": made.data_digest,
+        "name": made.name,
+        "engine": made.engine,
+        "pairs": sum(made.rows.get("pairs", {}).values()),
+        "judged": len(pairs),
+        "judge": {"name": judge.name, "label": judges.judge_label(judge, engines), **_about(judge)},
+        "figures": [_plain(figure) for one in checked for figure in one.figures],
+        "tables": {name: table for one in checked for name, table in one.tables.items()},
+        "counts": counts,
+    }
+
+
+def _about(judge: Judge) -> dict[str, Any]:
+    return dict(judge.about("picks"))
+
+
+def _plain(figure: CheckFigure) -> dict[str, Any]:
+    """Return a figure as plain data; what an interval cannot hold is left out."""
+    of = figure.figure.to_dict()
+    note = "; ".join(text for text in (figure.note, of.pop("note")) if text)
+    about = {name: getattr(figure, name) for name in ("name", "side", "part", "judge")}
+    return {**about, "note": note, **{name: _finite(value) for name, value in of.items()}}
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _in_card(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a figure as the manifest has it, for the card."""
+    name = f"{figure['name']}, {figure['part']}" if figure["part"] else figure["name"]
+    return {"name": name} | {key: figure[key] for key in ("side", "value", "low", "high", "n", "judge", "note")}
+
+
+class _Table:
+    """`checks.parquet`, written as findings come; a context manager. `counts` has what was looked at, and what is bad.
+
+    By check, then side: `looked_at` and `bad` findings.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        text = pa.string()
+        fields = [(name, text) for name in ("id", "split", "side", "check")]
+        fields += [("value", pa.float64()), ("is_bad", pa.bool_()), ("detail", text)]
+        self._schema, self._pa = pa.schema(fields), pa
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._rows: list[Finding] = []
+        self.counts: dict[str, dict[str, dict[str, int]]] = {}
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Add findings."""
+        for finding in findings:
+            self._rows.append(finding)
+            of_side = self.counts.setdefault(finding.check, {}).setdefault(finding.side, {"looked_at": 0, "bad": 0})
+            of_side["looked_at"] += 1
+            of_side["bad"] += finding.is_bad
+        if len(self._rows) >= _ROWS_AT_ONCE:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left; the file is whole then."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        arrays = [
+            self._pa.array([getattr(row, field.name) for row in self._rows], field.type) for field in self._schema
+        ]
+        self._writer.write_table(self._pa.Table.from_arrays(arrays, schema=self._schema))
+        self._rows.clear()
+
+    def __enter__(self) -> _Table:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self._writer.is_open:
+            self._writer.close()
