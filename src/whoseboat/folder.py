@@ -47,13 +47,13 @@ def whole_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
         out = _place(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         _clear_after_the_killed(out)
-        _check_free(out, overwrite)
+        check_free(out, overwrite=overwrite)
         work, lock = _begin(out)
     try:
         with _explained(out, within=work):
             yield work / "new"
         with _explained(out):
-            _check_free(out, overwrite)
+            check_free(out, overwrite=overwrite)
             _swap(work, out)
     finally:
         _clear(work, out)
@@ -74,7 +74,13 @@ def _place(out: Path) -> Path:
     return out.resolve() if out.name in ("", "..") else out
 
 
-def _check_free(out: Path, overwrite: bool) -> None:
+def check_free(out: Path, *, overwrite: bool) -> None:
+    """Refuse a place where no folder may be made.
+
+    Raises:
+        OutputError: there is something that may not be replaced.
+
+    """
     if not os.path.lexists(out):
         return
     if out.is_symlink() or not out.is_dir():

@@ -1,0 +1,114 @@
+"""Where tasks run: executors of `datatrove`, with settings from a file of the user's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from whoseboat import __version__
+from whoseboat.errors import DataError, UsageError, unknown
+
+Kind = Literal["local", "slurm", "ray", "jobs"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_CLASSES: Mapping[Kind, tuple[str, str]] = {
+    "local": ("datatrove.executor.local", "LocalPipelineExecutor"),
+    "slurm": ("datatrove.executor.slurm", "SlurmPipelineExecutor"),
+    "ray": ("datatrove.executor.ray", "RayPipelineExecutor"),
+    "jobs": ("datatrove.executor.jobs", "JobsPipelineExecutor"),
+}
+# What the command itself says.
+_GIVEN = frozenset({"self", "pipeline", "tasks", "workers", "logging_dir", "skip_completed", "depends"})
+_DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
+    "local": {},
+    "slurm": {"job_name": "whoseboat", "mail_type": "NONE"},
+    "ray": {},
+    "jobs": {"dependencies": [f"whoseboat[scale]=={__version__}", "datatrove[io]"]},
+}
+
+
+def check(kind: str, config: Mapping[str, Any]) -> None:
+    """Refuse settings that an executor does not have, or lacks.
+
+    Raises:
+        UsageError: there is no such executor, it is not installed, or it takes no such setting.
+
+    """
+    if kind not in KINDS:
+        raise unknown("executor", kind, KINDS)
+    parameters = inspect.signature(_class(kind).__init__).parameters
+    offered = [name for name in parameters if name not in _GIVEN]
+    for name in config:
+        if name in _GIVEN:
+            raise UsageError(f"{name!r} of an executor is not set in a file", todo="--tasks, --workers, --shared")
+        if name not in offered:
+            raise unknown(f"setting of executor {kind!r}", name, offered)
+    missing = [
+        name
+        for name in offered
+        if parameters[name].default is inspect.Parameter.empty and name not in {**_DEFAULTS[kind], **config}
+    ]
+    if missing:
+        raise UsageError(
+            f"executor {kind!r} needs settings",
+            expected=", ".join(missing),
+            todo="write them into a YAML file: --executor-config FILE",
+        )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the settings of an executor from a YAML file.
+
+    Raises:
+        DataError: it cannot be read, or is no mapping.
+
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise DataError(
+            "the settings of the executor cannot be read", where=str(path), found=" ".join(str(error).split())[:200]
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise DataError("settings of an executor are no mapping", where=str(path), expected="lines `partition: gpu`")
+    return found
+
+
+def make(kind: Kind, step: object, config: Mapping[str, Any], **given: Any) -> Any:  # noqa: ANN401 - datatrove has no types
+    """Return an executor of one step.
+
+    Args:
+        kind: which.
+        step: what it runs.
+        config: settings of its own, as `check` takes them.
+        given: `tasks`, `workers`, `logging_dir`, `depends`.
+
+    """
+    settings = {**_DEFAULTS[kind], **config, **given}
+    return _class(kind)(pipeline=[step], **settings)
+
+
+def connect_to_ray() -> None:
+    """Connect to the cluster that `RAY_ADDRESS` names, else to one on this machine, which is started for it."""
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+
+
+def _class(kind: Kind) -> Any:  # noqa: ANN401 - datatrove has no types
+    module, name = _CLASSES[kind]
+    try:
+        if kind == "ray":
+            import_module("ray")
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        raise UsageError(
+            f"executor {kind!r} needs a package that is not installed",
+            found=str(error),
+            todo="pip install 'whoseboat[scale]'" + (" ray" if kind == "ray" else ""),
+        ) from error

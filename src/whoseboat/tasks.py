@@ -1,0 +1,59 @@
+"""A build cut into tasks: each reads the source as a whole, and keeps the conversations that are its own.
+
+Conversations go to tasks by a hash of their root, the normalised first user turn. So all that may meet (duplicates,
+pairs of one prompt, rows of one split) meets in one task, and what comes out is the same whatever the number of tasks.
+Sources with rules that reach across conversations, such as caps by user, trees and random subsets, see every record,
+as in a build of one piece; that is why a task reads what it does not keep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from whoseboat.errors import UsageError
+from whoseboat.records import Drop, Pair, root_of
+from whoseboat.redaction import redact
+
+Item = Pair | Drop
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One of `of` tasks, counted from 0.
+
+    Raises:
+        UsageError: there is no such task.
+
+    """
+
+    rank: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if self.of < 1 or not 0 <= self.rank < self.of:
+            raise UsageError(
+                "no such task", expected="0 to the number of tasks less one", found=f"{self.rank}, {self.of}"
+            )
+
+    def keeps(self, item: Item) -> bool:
+        """Say whether a pair is this task's, by its conversation; of what is no pair, by where it stood."""
+        return self.of == 1 or _number(_name(item)) % self.of == self.rank
+
+
+def of_task(items: Iterable[Item], task: Task) -> Iterator[Item]:
+    """Yield what a task keeps."""
+    return filter(task.keeps, items)
+
+
+def _name(item: Item) -> str:
+    if isinstance(item, Drop):
+        origin = item.origin
+        return f"{origin.file}\0{origin.split}\0{origin.line}"
+    first = next(message.content for message in item.prompt if message.role == "user")
+    return root_of(redact(first)[0])  # pairs that differ in a secret alone are duplicates, and have to meet
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, person=b"task").digest())
