@@ -87,7 +87,7 @@ DROPPED = (
     Column("id", "text", "id of the pair, where it was one"),
     Column("file", "text", "file of the source"),
     Column("line", "integer", "line or record in it, from 1"),
-    Column("stage", "text", "where it was left behind: `read`, `screen`, `sample` or `infer`"),
+    Column("stage", "text", "where it was left behind: `read`, `screen`, `sample`, `infer` or `check`"),
     Column("reason", "text", "why, in a word"),
     Column("detail", "text", "why, in a sentence"),
 )

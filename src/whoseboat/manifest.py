@@ -29,6 +29,7 @@ class Selection:
     max_characters: int = 32_000
     include_unsafe: bool = False
     exclude: tuple[str, ...] = ()
+    drop_flagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from whoseboat.writer import DatasetWriter
 
 if TYPE_CHECKING:
     from whoseboat.inference import Estimate
+    from whoseboat.quality.flagging import Flagging
 
 _REPORT_SECONDS = 0.2
 
@@ -87,6 +88,9 @@ class Wanted(TypedDict, total=False):
         include_unsafe: keep responses the source labels unsafe, also as targets in `tailoring`.
         max_characters: longer pairs, prompt and both responses together, are dropped (32,000).
         exclude: dataset folders or Hub repos; pairs whose first user turn occurs in one of them are dropped.
+        drop_flagged: drop rows that a check of a single row flags: a persona that names a protected attribute, states a
+            harmful intent, lacks the form of one or repeats its texts; an e-mail address or telephone number in any
+            text. What is flagged by its persona is dropped after `limit` pairs were taken, so fewer may be left.
     """
 
     data_dir: str | os.PathLike[str] | None
@@ -104,6 +108,7 @@ class Wanted(TypedDict, total=False):
     include_unsafe: bool
     max_characters: int
     exclude: Sequence[str | os.PathLike[str]]
+    drop_flagged: bool
 
 
 def build(
@@ -185,7 +190,8 @@ def estimate(source: str, *, engine: LanguageModel, **wanted: Unpack[Wanted]) ->
         )
     request, selection = _wanted(**wanted)
     reading = sources.read(source, request)
-    return inference.estimate(engine, _select(reading.pairs, selection, Roots(selection.exclude), Redactor()))
+    flagging = _flagging(selection)
+    return inference.estimate(engine, _select(reading.pairs, selection, Roots(selection.exclude), Redactor(), flagging))
 
 
 def _card_there(out: Path) -> str:
@@ -238,6 +244,7 @@ def _wanted(
     include_unsafe: bool = False,
     max_characters: int = 32_000,
     exclude: Sequence[str | os.PathLike[str]] = (),
+    drop_flagged: bool = False,
 ) -> tuple[Request, Selection]:
     """Return what is asked of the source, and which of its pairs are taken."""
     if limit is not None and (not isinstance(limit, int) or limit < 1):
@@ -248,9 +255,8 @@ def _wanted(
         raise UsageError("--max-characters takes a number", expected="1 or more", found=repr(max_characters))
     place = Path(data_dir) if data_dir is not None else None
     request = Request(place, repo, revision, subset, split, columns or {}, options or {}, name, license)
-    return request, Selection(
-        limit, head, seed, max_characters, include_unsafe, tuple(os.fspath(place) for place in exclude)
-    )
+    places = tuple(os.fspath(place) for place in exclude)
+    return request, Selection(limit, head, seed, max_characters, include_unsafe, places, drop_flagged)
 
 
 def _write_folder(
@@ -265,8 +271,10 @@ def _write_folder(
     started = time.monotonic()
     report = _reporter(progress, on_progress)
     redactor = Redactor()
+    flagging = _flagging(selection)
     with DatasetWriter(directory, selection.include_unsafe) as writer:
-        for item in engine.infer(_counted(_select(reading.pairs, selection, roots, redactor), progress)):
+        rows = engine.infer(_counted(_select(reading.pairs, selection, roots, redactor, flagging), progress))
+        for item in flagging.rows(rows) if flagging else rows:
             if isinstance(item, Row):
                 writer.add(redactor.row(item))
                 progress.rows += 1
@@ -300,7 +308,7 @@ def _write_folder(
         filled=writer.filled,
         source_splits=dict(sorted(writer.source_splits.items())),
         redacted=dict(sorted(redactor.counts.items())),
-        **_spent(engine),
+        **_spent(engine, flagging),
     )
     for name, content in engine.files.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -312,7 +320,18 @@ def _write_folder(
     return made
 
 
-def _select(items: Iterable[Item], selection: Selection, roots: Roots, redactor: Redactor) -> Iterator[Item]:
+def _flagging(selection: Selection) -> Flagging | None:
+    """Return the checks that take rows out, where that is wanted."""
+    if not selection.drop_flagged:
+        return None
+    from whoseboat.quality.flagging import Flagging
+
+    return Flagging()
+
+
+def _select(
+    items: Iterable[Item], selection: Selection, roots: Roots, redactor: Redactor, flagging: Flagging | None
+) -> Iterator[Item]:
     screened = screen(
         items,
         max_characters=selection.max_characters,
@@ -321,6 +340,8 @@ def _select(items: Iterable[Item], selection: Selection, roots: Roots, redactor:
     )
     if selection.exclude:
         screened = without(screened, roots)
+    if flagging:
+        screened = flagging.pairs(screened)  # before anything is drawn, and before a language model is paid
     if selection.limit is None:
         return screened
     if selection.head:
@@ -351,7 +372,7 @@ def _reporter(progress: Progress, on_progress: Callable[[Progress], None] | None
     return report
 
 
-def _spent(engine: Engine) -> dict[str, Any]:
+def _spent(engine: Engine, flagging: Flagging | None) -> dict[str, Any]:
     """Return what a language model took, for the manifest: tokens and cost of every answer in the set."""
     tally = engine.tally
     if not engine.uses_language_model:
@@ -366,6 +387,7 @@ def _spent(engine: Engine) -> dict[str, Any]:
             "retried": tally.retried,
             "without_token_count": tally.estimated,
             "unusable_samples": tally.unusable_samples,
+            **({"flagged_samples": flagging.samples} if flagging else {}),
         },
     }
 
@@ -381,6 +403,8 @@ def _nothing_left(progress: Progress, reading: Reading) -> DataError:
         todo = "mend the cause and run the same command again, with --retry-failed for what failed for good"
     elif progress.dropped["unsafe"]:
         todo = "--include-unsafe keeps responses labelled unsafe, for gated or local use"
+    elif any(reason.startswith("flagged_") for reason in progress.dropped):
+        todo = "without --drop-flagged they are kept; `whoseboat check` then says what was found in them"
     return DataError(
         "no pair is left, so there is nothing to write",
         where=", ".join(reading.provenance.files[:3]) or str(reading.provenance.repo),

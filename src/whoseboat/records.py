@@ -208,8 +208,8 @@ class Row:
 class Drop:
     """What did not become a row, where it stood, and why.
 
-    `stage` is where it was left behind (`read`, `screen`, `sample`, `infer`); `reason` is one of a few fixed words,
-    `detail` says more in a sentence, on one line.
+    `stage` is where it was left behind (`read`, `screen`, `sample`, `infer`, `check`); `reason` is one of a few fixed
+    words, `detail` says more in a sentence, on one line.
     """
 
     origin: Origin

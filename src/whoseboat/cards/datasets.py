@@ -33,6 +33,22 @@ _REASONS = {
     "empty_prompt": "the user says nothing",
     "empty_reply": "a reply is empty",
     "excluded": "its first user turn occurs in a release it was to be kept apart from",
+    "flagged_about_a_response": "a persona is about one of the replies instead of a user",
+    "flagged_contact": "an e-mail address or telephone number stands in a text",
+    "flagged_harmful_intent": "a persona states what looks like an intent to do harm",
+    "flagged_not_one_sentence": "a persona is not one sentence",
+    "flagged_not_the_user": "a persona does not start with the user",
+    "flagged_protected_attribute": "a persona names what looks like a protected attribute, such as religion or age",
+    "flagged_quotes": "quotation marks stand around a whole persona",
+    "flagged_refusal": "a persona is a refusal",
+    "flagged_remainder": "something is left in a persona that is no sentence, such as markup",
+    "flagged_run_in_prompt": "a persona quotes the prompt",
+    "flagged_run_in_response": "a persona quotes a reply",
+    "flagged_unfinished": "a persona breaks off",
+    "flagged_words": "a persona has too few words, or too many",
+    "flagged_words_from_other": "a persona is made of words of the other reply",
+    "flagged_words_from_own": "a persona is made of words of its reply",
+    "flagged_words_from_prompt": "a persona is made of words of the prompt",
     "identical_personas": "both sides got the same persona",
     "identical_responses": "chosen and rejected reply are the same",
     "malformed": "the row does not have the form its source documents",
@@ -59,6 +75,8 @@ _REASONS = {
     "unusable_reply": "the language model was asked twice and named no usable persona",
 }
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
+# Another one that a check of single rows flags.
+_FLAGGED = re.compile(r"flagged_([a-z_]{1,40})")
 # What they mean where a table is read, which documents nothing.
 _REASONS_OF_TABLES = {
     "malformed": "a cell that was needed is missing, or is of another form than its column",
@@ -178,7 +196,9 @@ def _reasons(manifest: Manifest) -> Iterator[tuple[str, str, int]]:
     """Yield the words for why rows were left behind, what they mean (empty: not known here), and how often."""
     known = _REASONS | (_REASONS_OF_TABLES if manifest.source.source == "table" else {})
     for name, count in manifest.dropped.items():
-        yield name, known.get(name, ""), count
+        flagged = _FLAGGED.fullmatch(name)
+        of_check = f"a check of single rows finds something: {flagged[1].replace('_', ' ')}" if flagged else ""
+        yield name, known.get(name, of_check), count
 
 
 def _is_harmful(manifest: Manifest) -> bool:

@@ -83,6 +83,14 @@ def build(
             help="Drop pairs whose first user turn occurs in this dataset folder or Hub repo; may be repeated."
         ),
     ] = None,
+    drop_flagged: Annotated[
+        bool,
+        typer.Option(
+            "--drop-flagged",
+            help="Drop rows whose personas name a protected attribute, state a harmful intent, lack the form of one or "
+            "repeat their texts, and rows with an e-mail address or telephone number.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset folder that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
     model: Annotated[
@@ -152,6 +160,7 @@ def build(
         "include_unsafe": include_unsafe,
         "max_characters": max_characters,
         "exclude": exclude or [],
+        "drop_flagged": drop_flagged,
     }
     _warn_of_licence(license)
     with interruptible():
