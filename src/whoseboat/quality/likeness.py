@@ -4,42 +4,48 @@ How alike two texts are is the share of their pairs of adjacent words that both 
 that "brief answers over long ones" is not alike to "long answers over brief ones", which says the opposite. Which texts
 to compare is told by MinHash (Broder 1997) in bands: texts that agree in a whole band of minima are compared, and only
 what is compared and found alike is told. So nothing is told that is not so; of texts as alike as is asked for at least,
-98 in 100 are found, and of those nearer, nearly all.
+98 in 100 are found by this, and of those nearer, nearly all: of 6,619 personas of the offline engine, where 2,552 are
+like another, all but 9.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 Integers = NDArray[np.int64]
 # A band of 5 minima agrees in 0.7 ** 5 of texts that are alike by 0.7: of 24 bands, one does in 98.8 %.
 _BANDS, _MINIMA = 24, 5
 # A text is compared with so many that follow it in a band: where more are alike, each still meets some of them.
-_NEIGHBOURS = 10
+_NEIGHBOURS = 4
 _COMPARED_AT_ONCE = 20_000
 _SEED = 0
-_NO_SECOND = (1 << 32) - 1
+_NO_WORD = (1 << 31) - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
     """Texts as rows of a matrix: 1 where they have a pair of adjacent words; a text of one word has that alone."""
 
-    rows: sparse.csr_array
+    rows: Any  # a csr_array of scipy, which is imported where it is needed
 
     @classmethod
     def of(cls, words: Integers, ends: Integers) -> Texts:
         """Return texts of which all words stand in a row, as numbers below 2**31, and each ends before its end."""
+        from scipy import sparse
+
         if not len(ends):
             return cls(sparse.csr_array((0, 0), dtype=np.int8))
-        firsts, follows, texts = _adjacent(words, ends)
-        columns = np.unique(firsts << 32 | follows, return_inverse=True)[1]
-        rows = sparse.csr_array((np.ones(len(columns), np.int8), (texts, columns)))
+        pairs, texts = _adjacent(words, ends)
+        kinds, columns = np.unique(pairs, return_inverse=True)
+        del pairs  # of a million texts these are large
+        places = texts.astype(np.int32), columns.astype(np.int32)
+        del texts, columns
+        rows = sparse.csr_array((np.ones(len(places[0]), np.int8), places), (len(ends), len(kinds)))
         rows.sum_duplicates()
         rows.data[:] = 1
         return cls(rows)
@@ -99,8 +105,8 @@ class Texts:
             yield band
 
 
-def _adjacent(words: Integers, ends: Integers) -> tuple[Integers, Integers, Integers]:
-    """Return all pairs of adjacent words within texts: the first, the one that follows, and the number of the text."""
+def _adjacent(words: Integers, ends: Integers) -> tuple[Integers, Integers]:
+    """Return all pairs of adjacent words within texts, each as one number, and the number of the text."""
     lengths = np.diff(ends, prepend=0)
     texts = np.repeat(np.arange(len(ends)), lengths)
     is_last = np.zeros(len(words), bool)
@@ -108,6 +114,11 @@ def _adjacent(words: Integers, ends: Integers) -> tuple[Integers, Integers, Inte
     at = np.flatnonzero(~is_last)
     alone = np.flatnonzero(lengths == 1)
     empty = np.flatnonzero(lengths == 0)
-    firsts = np.concatenate([words[at], words[ends[alone] - 1], np.full(len(empty), _NO_SECOND)])
-    follows = np.concatenate([words[at + 1], np.full(len(alone) + len(empty), _NO_SECOND)])
-    return firsts, follows, np.concatenate([texts[at], alone, empty])
+    pairs = np.concatenate(
+        [
+            words[at] << 32 | words[at + 1],
+            words[ends[alone] - 1] << 32 | _NO_WORD,
+            np.full(len(empty), _NO_WORD << 32 | _NO_WORD),
+        ]
+    )
+    return pairs, np.concatenate([texts[at], alone, empty])
