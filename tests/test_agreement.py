@@ -418,7 +418,7 @@ def test_cases_of_several_models_need_their_name(tmp_path: Path) -> None:
         (["item", "plausible", "applicable", "harmful"], [("q", 1, 1, 1)], ["no column 'overfitted'"]),
         (["human", "jugde"], [("a", "b")], ["no column 'judge'", "rename 'jugde'"]),
         (["name", "answer"], [("a", "b")], ["neither a sheet nor a table of labels", "name, answer"]),
-        (["item", "choice"], [("p1", "1"), ("p2", "both")], ["a choice that is none", "line 3", "both"]),
+        (["item", "choice"], [("p1", "1"), ("p2", "both")], ["a choice that is none", "line 3, item 'p2'", "both"]),
         (["item", "choice"], [("", "1")], ["an answer without an item", "line 2"]),
         (["item", "choice", "certainty"], [("p1", "1", "sure")], ["a certainty that is none", "fairly certain"]),
         (["item", "choice", "labeller"], [("p", "1", "A"), ("p", "2", "A")], ["'A' labelled", "line 2", "line 3"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -21,6 +22,7 @@ import whoseboat
 from whoseboat.agreement.sheets import HEADS
 from whoseboat.agreement.spreadsheets import guarded, read_cells, unguarded, write_cells
 from whoseboat.metric import Bootstrap, Figure
+from whoseboat.quality.checking import check
 from whoseboat.quality.pairs import read_pairs
 
 FEW = Bootstrap(draws=300)
@@ -247,6 +249,28 @@ def test_pairs_the_whole_way_round(exported: Path, tmp_path: Path) -> None:
     assert "no verdict of the judge could be read for 1 of 24 pairs" in found.problems
 
 
+def test_checks_as_they_are_made_are_read(dataset: Path, exported: Path, tmp_path: Path) -> None:
+    """A dataset checked by the offline reader: one who is always right agrees with it as often as it is right."""
+    checked = shutil.copytree(dataset, tmp_path / "checked")
+    check(checked, judge="contrast-reader")
+    key = key_of(exported)
+
+    def right(_: int, row: Row) -> Row:
+        behind = key[row["item"]]
+        return {"choice": "1" if behind["side"] == behind["response_1"] else "2"}
+
+    path = filled(sheet(exported, "pairs"), tmp_path / "ann.csv", right)
+    found = whoseboat.agree(path, key=exported / "key.csv", against=checked, bootstrap=FEW)
+    judge, people = (
+        figure(found, of=of, measure="accuracy") for of in ("judge against the truth", "judge against people")
+    )
+    assert judge == people
+    assert judge.n == ITEMS
+    assert judge.value is not None
+    assert judge.value > 0.5
+    assert figure(found, of="people against the truth", measure="accuracy").value == 1.0
+
+
 def test_who_always_takes_the_first_is_at_chance(exported: Path, tmp_path: Path) -> None:
     """One who always marks 1 is right in exactly half, and agrees with a right judge by chance alone."""
     sheet_ = filled(sheet(exported, "pairs"), tmp_path / "lazy.csv", lambda *_: {"choice": "1"})
@@ -340,6 +364,21 @@ def test_one_item_per_conversation_and_what_no_sheet_can_hold(tmp_path: Path) ->
     assert sorted(done.left_out.values()) == [1, 1]
     with pytest.raises(whoseboat.UsageError):
         whoseboat.export_sheets(folder, tmp_path / "more", items=3, kind="pairs")
+
+
+def test_pairs_are_drawn_where_a_judge_was_asked(dataset: Path, exported: Path, tmp_path: Path) -> None:
+    """Of a dataset whose judge was asked about a part, that part is drawn from; quality takes all of it."""
+    folder = shutil.copytree(dataset, tmp_path / "set")
+    judged = checks(tmp_path / "judged", key_of(exported), lambda *_: 1.0)
+    shutil.copy(judged / "checks.parquet", folder)
+    done = whoseboat.export_sheets(folder, tmp_path / "out", items=ITEMS, kind="pairs", seed=8)
+    wanted = {row["id"] for row in key_of(exported).values() if row["kind"] == "pairs"}
+    assert {row["id"] for row in key_of(tmp_path / "out").values()} == wanted
+    assert done.left_out == {"the judge was not asked about": 96 - ITEMS}
+    with pytest.raises(whoseboat.UsageError) as error:
+        whoseboat.export_sheets(folder, tmp_path / "more", items=ITEMS + 1, kind="pairs")
+    assert "the judge was not asked about" in error.value.found
+    whoseboat.export_sheets(folder, tmp_path / "quality", items=ITEMS + 1, kind="quality")
 
 
 def test_hostile_texts_are_no_formulas(tmp_path: Path) -> None:

@@ -81,11 +81,22 @@ def read_choices(folder: Path, question: str | None = None) -> Choices:
     return _of_checks(folder)
 
 
+def judged_ids(folder: Path) -> frozenset[str] | None:
+    """Return the ids of the pairs a judge was asked about in the checks of a dataset; None where no judge was."""
+    chosen = _chosen_in_checks(folder) if (folder / CHECKS).is_file() else {}
+    return frozenset(id_ for id_, _ in chosen) or None
+
+
+def _chosen_in_checks(folder: Path) -> dict[Place, str | None]:
+    return {
+        (row["id"], row["side"]): _response(row["value"], row["side"])
+        for row in _rows(folder / CHECKS, ("id", "side", "check", "value"))
+        if row["check"] == ACCURACY and row["side"] in SIDES
+    }
+
+
 def _of_checks(folder: Path) -> Choices:
-    chosen: dict[Place, str | None] = {}
-    for row in _rows(folder / CHECKS, ("id", "side", "check", "value")):
-        if row["check"] == ACCURACY and row["side"] in SIDES:
-            chosen[row["id"], row["side"]] = _response(row["value"], row["side"])
+    chosen = _chosen_in_checks(folder)
     if not chosen:
         raise DataError(
             "no judge was asked in these checks",

@@ -151,13 +151,15 @@ def _check_columns(row: Mapping[str, Any], where: str) -> None:
 def _add(row: Mapping[str, Any], where: str, labeller: str, sheets: Sheets, choices: Mapping[str, str]) -> bool:
     """Add what a row says; return whether it says anything."""
     labeller = _text(row.get("labeller")) or labeller
+    item = _text(row.get("item"))
+    # Texts in cells have lines of their own: the item tells people more than the line.
+    where = f"{where}, item {item!r}" if item else where
     if "human" in row:
         return _add_beside(row, where, labeller, sheets)
     scores = {name: _rating(row[name], name, where) for name in SCALES if name in row and _text(row[name])}
     choice = _text(row.get("choice"))
     if not choice and not scores:
         return False
-    item = _text(row.get("item"))
     if not item:
         raise DataError("an answer without an item", where=where, expected="the item's name, as the sheet had it")
     if choice:

@@ -8,9 +8,10 @@ key.csv                           what is behind each item: not to be handed out
 manifest.json                     what the folder is, and which files belong to it
 ```
 
-Which items are drawn depends on the seed and the ids alone. Sides and the order of responses are balanced, then
-shuffled. No conversation occurs twice, on one sheet or on both: a persona with its response on the one would give away
-the pair on the other.
+Which items are drawn depends on the seed and the ids alone. Where a judge was asked about a part of the dataset, which
+was drawn by the ids, too, pairs are drawn from that part: elsewhere there is nothing to compare people with. Sides and
+the order of responses are balanced, then shuffled. No conversation occurs twice, on one sheet or on both: a persona
+with its response on the one would give away the pair on the other.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Literal, cast, get_args
 
 from whoseboat import __version__, manifest
 from whoseboat.agreement.instructions import instructions_for
+from whoseboat.agreement.judged import judged_ids
 from whoseboat.agreement.keys import FILE, SIDES, KeyRow, SheetKind, write_key
 from whoseboat.agreement.marks import SCALES
 from whoseboat.agreement.spreadsheets import LONGEST_CELL, shown, write_cells
@@ -108,7 +110,8 @@ def export_sheets(
         raise unknown("kind of sheet", kind, get_args(Wanted))
     kinds: tuple[SheetKind, ...] = ("pairs", "quality") if kind == "both" else (kind,)
     _check_unfilled(Path(out))
-    pairs, left_out = _drawn(read_pairs(Path(dataset)), items * len(kinds), seed)
+    judged = None if kind == "quality" else judged_ids(Path(dataset))
+    pairs, left_out = _drawn(read_pairs(Path(dataset)), items * len(kinds), seed, judged)
     if len(pairs) < items * len(kinds):
         raise UsageError(
             f"too few conversations for {' and '.join(kinds)} sheets of {items} items",
@@ -152,13 +155,23 @@ def _hash(seed: int, *texts: str) -> bytes:
     return hashlib.blake2b(data, digest_size=16, person=b"sheets").digest()
 
 
-def _drawn(pairs: Iterable[CheckedPair], wanted: int, seed: int) -> tuple[list[CheckedPair], dict[str, int]]:
-    """Return so many pairs of different conversations at random, in random order, and why others cannot be drawn."""
+def _drawn(
+    pairs: Iterable[CheckedPair], wanted: int, seed: int, judged: Collection[str] | None
+) -> tuple[list[CheckedPair], dict[str, int]]:
+    """Return so many pairs of different conversations at random, in random order, and why others cannot be drawn.
+
+    Args:
+        pairs: all there are.
+        wanted: how many to draw.
+        seed: which ones.
+        judged: the ids of those a judge was asked about; None: any will do.
+
+    """
     best: dict[str, tuple[bytes, CheckedPair]] = {}
     waiting: list[tuple[int, str]] = []  # the conversations in `best`, the last of them first
     left_out: Counter[str] = Counter()
     for pair in pairs:
-        reason = _unfit(pair)
+        reason = _unfit(pair) if judged is None or pair.id in judged else "the judge was not asked about"
         if reason:
             left_out[reason] += 1
             continue
@@ -178,7 +191,7 @@ def _drawn(pairs: Iterable[CheckedPair], wanted: int, seed: int) -> tuple[list[C
 def _unfit(pair: CheckedPair) -> str:
     """Return why a pair cannot be on a sheet; empty where it can."""
     if pair.chosen.strip() == pair.rejected.strip():
-        return "have two responses that are the same text"
+        return "have two responses of the same text"
     texts: Collection[str] = (conversation(pair.prompt), pair.chosen, pair.rejected)
     # One less: a guard may stand before the text.
     return f"have a text beyond {LONGEST_CELL:,} characters" if max(map(len, texts)) >= LONGEST_CELL else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from whoseboat.cli.arguments import interruptible
+from whoseboat.cli.tables import print_table
 from whoseboat.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -111,11 +112,11 @@ def _show(found: Agreement) -> None:
     figures = [one for one in found.figures if not one.part or _is_of_all(one, found.figures)]
     confusions = [one for one in found.confusions if _is_of_all(one, found.confusions)]
     rows = list(_rows(figures))
-    _print_table(("of", "who", "part", "measure", "value", "n", "missing"), rows)
+    print_table(("of", "measure", "value", "n", "missing"), rows)
     typer.echo("intervals of 95 %, by conversation; accuracy: a tie is right where both tie")
     if any(one.who == MAJORITY for one in figures):
         typer.echo(f"{MAJORITY}: what more than half of the labels of an item say; items without one are left out")
-    if any("*" in row[4] for row in rows):
+    if any("*" in row[2] for row in rows):
         typer.echo(f"* fewer than {FEWEST_CLUSTERS} conversations: too few for the interval to be trusted")
     for reason in dict.fromkeys(one.figure.reason for one in figures if one.figure.reason):
         typer.echo(f"none: {reason}")
@@ -137,7 +138,8 @@ def _is_of_all(one: Measured | Confusion, of: Sequence[Measured | Confusion]) ->
 def _rows(figures: Sequence[Measured]) -> Iterator[tuple[str, ...]]:
     for one in figures:
         missing = f"{one.figure.missing:,}" if one.figure.missing else ""
-        yield one.of, one.who, one.part, one.measure, _value(one.figure), f"{one.figure.n:,}", missing
+        name = ", ".join(part for part in (one.of, one.who, one.part) if part)
+        yield name, one.measure, _value(one.figure), f"{one.figure.n:,}", missing
 
 
 def _value(figure: Figure) -> str:
@@ -153,19 +155,4 @@ def _show_confusion(found: Confusion) -> None:
     typer.echo()
     typer.echo(printable(f"{found.of}{who}: rows {found.rows}, columns {found.columns}"))
     head = ("", *found.labels)
-    _print_table(head, [(label, *map(str, counts)) for label, counts in zip(found.labels, found.counts, strict=True)])
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table whose figures stay on one line; names break."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in head:
-        table.add_column(Text(printable(name)), overflow="fold", no_wrap=name == "value")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    print_table(head, [(label, *map(str, counts)) for label, counts in zip(found.labels, found.counts, strict=True)])
