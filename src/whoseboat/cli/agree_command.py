@@ -113,7 +113,9 @@ def _show(found: Agreement) -> None:
     confusions = [one for one in found.confusions if _is_of_all(one, found.confusions)]
     rows = list(_rows(figures))
     print_table(("of", "measure", "value", "n", "missing"), rows)
-    typer.echo("intervals of 95 %, by conversation; accuracy: a tie is right where both tie")
+    typer.echo("intervals of 95 %, by conversation where the key or a column root tells it, else by item")
+    if any(one.measure == "accuracy" for one in figures):
+        typer.echo("accuracy: the same label; a tie is right where both tie")
     if any(one.who == MAJORITY for one in figures):
         typer.echo(f"{MAJORITY}: what more than half of the labels of an item say; items without one are left out")
     if any("*" in row[2] for row in rows):
