@@ -21,7 +21,7 @@ from test_cards import HOSTILE, front_of, hostile_text, section, skeleton
 from whoseboat import cards
 from whoseboat.cards.markup import BEGIN, END
 from whoseboat.errors import DataError
-from whoseboat.model_manifest import ModelManifest, Refusals, Result, TrainedOn
+from whoseboat.model_manifest import ModelManifest, Refusals, Result, TrainedOn, Training
 from whoseboat.versions import Release
 
 FEW_SHOT: dict[str, Any] = {"method": "few-shot", "relation": "prompt", "personas": "chosen", "datasets": ()}
@@ -42,7 +42,17 @@ def test_the_card_of_a_model() -> None:
         ("Template", "The prompt is exactly `TEMPLATE` above"),
         ("Training data", f"| <code>{COMMIT}</code> | 1.1.0 | <code>tailoring</code>, <code>train</code> | mit |"),
         ("Training data", "**Safety.** Pairs of the red-team tranche were not trained on."),
-        ("How it was made", "2,402 rows, 31 of them cut to fit; 4 rows too long to be trained on at all; 150 steps"),
+        ("How it was made", "- SFT, which DPO started from: 2,390 rows, 12 of them cut to fit; 149 steps"),
+        (
+            "How it was made",
+            "- DPO: 2,402 rows, 31 of them cut to fit; 4 rows too long to be trained on at all; 150 steps",
+        ),
+        ("How it was made", "![Curves of the loss by step, in training and in validation](assets/curves.png)"),
+        (
+            "How it was made",
+            "Loss of DPO by step: in training 0.693 at first and 0.512 at last; in validation 0.553 with the weights "
+            "kept, those of step 120.",
+        ),
         ("How it was made", "Hardware: one H200. Seeds: 0, 1, 2."),
         ("How it was made", "Versions: torch 2.13.0, trl 1.16.0, peft 0.21.2."),
         ("How it was made", "| <code>beta</code> | <code>0.1</code> |"),
@@ -81,7 +91,8 @@ def test_yaml_of_a_model() -> None:
     assert front["metrics"] == ["flip_accuracy", "specificity", "win_rate"]
     assert front["pipeline_tag"] == "text-generation"
     assert card_faults(card, "model") == ([], [])
-    assert cards.faults(card, "model", []) == []
+    assert cards.faults(card, "model", ["assets/curves.png"]) == []
+    assert cards.faults(card, "model", []) == ["A link leads to assets/curves.png, which is no file of the repo."]
     shown: Any = ModelCard(card).data
     assert [(one.metric_type, one.metric_value, one.dataset_revision) for one in shown.eval_results] == [
         ("flip_accuracy", 0.4134, COMMIT),
@@ -144,6 +155,7 @@ def test_what_is_not_known_is_said() -> None:
         releases=(),
         results=(),
         refusals=(),
+        files={},
         datasets=(TrainedOn("local-personas", digest="cd" * 32),),
         base_revision=None,
     )
@@ -151,6 +163,8 @@ def test_what_is_not_known_is_said() -> None:
     assert 'PeftModel.from_pretrained(base, "PATH_OR_HUB_ID")' in card
     assert "None. Nothing in this card says that the model tailors anything." in section(card, "Results")
     assert "Not measured." in section(card, "Refusals")
+    why = cards.model_card(replace(bare, refusals_missing="memory did not <b>suffice</b>"))
+    assert "Not measured: memory did not &#60;b&#62;suffice" in section(why, "Refusals")
     assert "local-personas, not on the Hub | digest <code>cdcdcdcdcdcdcdcd</code>" in section(card, "Training data")
     assert "Not released" in section(card, "Changelog")
     assert "No licence of the model itself has been settled" in section(card, "Licence")
@@ -283,6 +297,14 @@ def test_the_manifest_is_read_back_as_it_was_written() -> None:
         == model(licence={**(model().licence or {}), "because": list((model().licence or {})["because"])})
     )
     assert cards.model_card(ModelManifest.of(stated)) == cards.model_card(model())
+    for name in ("sft_training", "refusals_missing"):  # manifests of earlier versions lack them
+        del stated[name]
+    for name in ("first_loss", "last_loss", "validation_loss", "best_step"):
+        del stated["training"][name]
+    earlier = ModelManifest.of(stated)
+    assert (earlier.sft_training, earlier.refusals_missing) == (None, "")
+    assert earlier.training == Training(2402, 31, 4, 150, 1_204_554, 812.4)
+    assert "- DPO: 2,402 rows" in cards.model_card(earlier)
     assert json.loads(replace(model(), name="\ud800").to_json())["name"] == "\ud800"
 
 

@@ -21,6 +21,7 @@ import torch
 from training_sets import Workshop, paper_row, workshop, write_paper, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from whoseboat import cards
 from whoseboat.errors import DataError, OutputError, UsageError, WhoseboatError
 from whoseboat.model_manifest import Method, PersonasOf
 from whoseboat.records import Message
@@ -114,6 +115,31 @@ def said(model: Path, shop: Workshop, out: Path, personas: PersonasOf) -> dict[s
     generation.generate(model, cases, out)
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     return {f"{row['id']} {row['side']}": row["response"] for row in rows}
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_both_stages_of_dpo_are_told(shop: Workshop, tmp_path: Path, given: bool) -> None:
+    """What SFT took and what DPO took stand apart, whether SFT came first or its model was given."""
+    sft = train(shop.recipe(max_steps=3), tmp_path / "sft").manifest
+    start = str(tmp_path / "sft") if given else None
+    done = train(shop.recipe(method="dpo", max_steps=3, start_from=start), tmp_path / "model")
+    made = model_folder.read(done.path).manifest
+    assert made.training is not None
+    assert made.sft_training is not None
+    assert sft.training is not None
+    assert (sft.sft_training, made.sft_training.tokens) == (None, sft.training.tokens)
+    assert (made.sft_training.rows, made.sft_training.steps) == (12, 3)
+    assert (made.training.rows, made.training.steps) == (12, 3)
+    assert made.training.tokens != made.sft_training.tokens
+    assert made.training.first_loss == pytest.approx(math.log(2), abs=1e-5)
+    assert made.training.validation_loss == min(entry["eval_loss"] for entry in done.log if "eval_loss" in entry)
+    assert min(made.training.seconds, made.sft_training.seconds) > 0
+    card = (done.path / "README.md").read_text(encoding="utf-8")
+    assert card.index("- SFT, which DPO started from: 12 rows") < card.index("- DPO: 12 rows")
+    assert "(assets/curves.png)" in card
+    assert "Loss of DPO by step: in training 0.693 at first" in card
+    faults = cards.faults(card, "model", list(made.files))
+    assert faults == ["A placeholder was not filled in: PATH_OR_HUB_ID."]  # it has no place on the Hub yet
 
 
 def test_all_weights_are_trained_where_asked_for(shop: Workshop, tmp_path: Path) -> None:

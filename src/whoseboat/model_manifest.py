@@ -38,7 +38,11 @@ class TrainedOn:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What training took. `rows` were given; `cut` were shortened to fit, `dropped` were not trained on at all."""
+    """What a stage of training took, and how its loss went; None: not known.
+
+    `rows` were given; `cut` were shortened to fit, `dropped` were not trained on at all. `validation_loss` is that of
+    the weights that were kept, those of step `best_step`.
+    """
 
     rows: int
     cut: int = 0
@@ -46,6 +50,10 @@ class Training:
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    first_loss: float | None = None
+    last_loss: float | None = None
+    validation_loss: float | None = None
+    best_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,8 @@ class ModelManifest:
     stop: tuple[str, ...] = ()
     max_new_tokens: int = 512
     recipe: Mapping[str, Any] = field(default_factory=dict)  # hyperparameters
-    training: Training | None = None
+    training: Training | None = None  # of the stage the method is called after
+    sft_training: Training | None = None  # of the SFT model that DPO started from
     hardware: str = ""
     seeds: tuple[int, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)  # of libraries, by name
@@ -179,10 +188,10 @@ class ModelManifest:
             raise DataError("not the manifest of a model", where=where, found=str(stated.get("kind", "dataset")))
         try:
             known = {item.name: stated[item.name] for item in fields(cls) if item.name in stated}
-            training = known.get("training")
+            stages = {name: known.get(name) for name in ("training", "sft_training")}
             known |= {
                 "datasets": _each(stated["datasets"], TrainedOn),
-                "training": None if training is None else _part(training, Training),
+                **{name: None if one is None else _part(one, Training) for name, one in stages.items()},
                 "results": _each(stated.get("results", ()), Result),
                 "refusals": _each(stated.get("refusals", ()), Refusals),
                 "releases": tuple(map(Release.of, stated.get("releases", ()))),

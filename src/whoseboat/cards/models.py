@@ -9,7 +9,7 @@ from typing import Any
 from whoseboat.cards.markup import UNNAMED, address_of, as_literal, as_number
 from whoseboat.cards.rendering import front_matter, licence_of, licence_yaml, render
 from whoseboat.errors import DataError, printable
-from whoseboat.model_manifest import ModelManifest, Result
+from whoseboat.model_manifest import ModelManifest, Result, Training
 
 _METHODS = {"few-shot": "few-shot prompting", "sft": "supervised fine-tuning", "dpo": "DPO"}
 # What the figures mean, by name.
@@ -23,6 +23,8 @@ _FIGURES = {
     "net": "wins less losses over wins, losses and ties, from -1 to 1. A pair is won or lost if both orders say so.",
     "win_rate": "wins over wins and losses; ties are left out of it, so look at `net` as well.",
 }
+# The picture of how training went, where a folder has it.
+CURVES = "assets/curves.png"
 # Figures that say which of two models is better.
 _RANKINGS = frozenset({"net", "net_win", "win_rate", "delta_pq"})
 _READER = "contrast"
@@ -63,6 +65,9 @@ def model_card(manifest: ModelManifest, *, figure: str | None = None) -> str:
             "template_literal": as_literal(manifest.template_text),
             "stop_literal": f"[{', '.join(map(as_literal, manifest.stop))}]",
             "figure": figure,
+            "stages": _stages(manifest),
+            "curves": CURVES if CURVES in manifest.files and manifest.training else None,
+            "curves_in_words": _curves_in_words(manifest),
             "key": re.sub(r"[^a-z0-9]+", "-", manifest.name.lower()).strip("-") or "model",
             "address": address_of(manifest.repo, "models") if manifest.repo else "",
             "owner": manifest.repo.partition("/")[0] if manifest.repo else "",
@@ -147,6 +152,30 @@ def _dumped(data: object) -> str:
 
 def _title(manifest: ModelManifest) -> str:
     return printable(" ".join(manifest.name.split())) + (" (toy)" if manifest.toy else "")
+
+
+def _stages(manifest: ModelManifest) -> list[tuple[str, Training]]:
+    """Return what each stage of training took, the first one first, by what it is called."""
+    if manifest.training is None:
+        return []
+    if manifest.method != "dpo":
+        return [("Training", manifest.training)]
+    before = [("SFT, which DPO started from", manifest.sft_training)] if manifest.sft_training else []
+    return [*before, ("DPO", manifest.training)]
+
+
+def _curves_in_words(manifest: ModelManifest) -> str:
+    """Return what the curves show, for those who do not see them."""
+    took = manifest.training
+    if took is None or took.first_loss is None or took.last_loss is None:
+        return ""
+    stage = "SFT" if manifest.method == "sft" else "DPO"
+    said = f"Loss of {stage} by step: in training {as_number(took.first_loss)} at first"
+    said += f" and {as_number(took.last_loss)} at last"
+    if took.validation_loss is None:
+        return f"{said}; nothing was there to validate with."
+    kept = "the weights kept" + (f", those of step {took.best_step:,}" if took.best_step is not None else "")
+    return f"{said}; in validation {as_number(took.validation_loss)} with {kept}."
 
 
 def _by_reader(result: Result) -> bool:

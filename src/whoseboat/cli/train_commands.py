@@ -282,13 +282,15 @@ def _show_trained(path: Path, made: ModelManifest, best: int | None, refused: Ma
         typer.echo(made.to_json(), nl=False)
         return
     typer.echo(f"{path}: {made.method}, personas {made.personas}, {made.relation} of {printable(made.base_model)}")
+    for stage, took in (("sft", made.sft_training), (made.method, made.training)):
+        if took is not None:
+            typer.echo(
+                f"{stage}: {took.rows:,} rows, {took.cut:,} cut, {took.dropped:,} dropped as too long; "
+                f"{took.steps:,} steps in {took.seconds:,.0f} s"
+            )
     if made.training is not None:
-        took = made.training
-        typer.echo(
-            f"{took.rows:,} rows, {took.cut:,} cut, {took.dropped:,} dropped as too long; {took.steps:,} steps in "
-            f"{took.seconds:,.0f} s; "
-            + (f"best by validation: step {best:,}" if best is not None else "no validation: the last weights are kept")
-        )
+        kept = f"best by validation: step {best:,}" if best is not None else "no validation: the last weights are kept"
+        typer.echo(kept)
     if refused:
         typer.echo("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(refused.items())))
     _show_refusals(made)

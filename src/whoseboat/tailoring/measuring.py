@@ -21,6 +21,7 @@ STAGE = "refusals"  # what progress calls it
 LEFT_OUT = "the recipe leaves it out (refusals: false)"
 # What a card says until it is measured: this is seen where somebody, or something, interrupts that.
 UNDER_WAY = "it was interrupted"
+_ON_CPU = 16  # prompts at once there, where what is too much is not always told
 _NO_MEMORY = "memory did not suffice"
 
 
@@ -60,7 +61,7 @@ def _rates(folder: Path, recipe: Recipe, on_progress: OnProgress | None) -> tupl
 
     try:
         loaded = loading.load(folder, dtype="bfloat16" if has_gpu and torch.cuda.is_bf16_supported() else "float32")
-        batch_size = len(PROMPTS) if has_gpu else 8
+        batch_size = len(PROMPTS) if has_gpu else _ON_CPU
         rates = harm.refusals(loaded, max_new_tokens=recipe.refusal_tokens, batch_size=batch_size, on_reply=told)
     except WhoseboatError as error:
         return None, error.what

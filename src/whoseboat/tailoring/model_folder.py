@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from whoseboat import __version__, cards
+from whoseboat.cards.models import CURVES as CURVES_ON_CARDS
 from whoseboat.errors import DataError, OutputError
 from whoseboat.folder import whole_folder
 from whoseboat.manifest import FILE, describe_files, read_manifest
@@ -29,7 +30,7 @@ from whoseboat.model_manifest import ModelManifest, Training
 from whoseboat.uploads import never_uploaded
 
 CARD, RECIPE = "README.md", "recipe.yaml"
-LOG, CURVES, ROWS = "assets/training_log.json", "assets/curves.png", "assets/rows.json"
+LOG, CURVES, ROWS = "assets/training_log.json", CURVES_ON_CARDS, "assets/rows.json"
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _BLUE, _ORANGE, _GREEN = "#0072b2", "#e69f00", "#009e73"
 Log = Sequence[Mapping[str, Any]]
@@ -131,7 +132,7 @@ def complete(
     if rows is not None:
         (new / "assets").mkdir(exist_ok=True)
         (new / ROWS).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    manifest = replace(manifest, weights_digest=digest_of_weights(new), files={})
+    manifest = replace(manifest, weights_digest=digest_of_weights(new), files=describe_files(new))
     (new / CARD).write_text(cards.model_card(manifest), encoding="utf-8")
     manifest = replace(manifest, files=describe_files(new))
     strange = [name for name in manifest.files if never_uploaded(name)]

@@ -187,14 +187,15 @@ def _trained(setting: _Setting, new: Path | None, out: Path, resume: bool, on_pr
                 if path.name != _LOCK:
                     shutil.rmtree(path)
     recipe, base = setting.recipe, setting.base
+    sft_training = None
     if recipe.method == "dpo":
-        start = _start(setting, resume, on_progress)
+        start, sft_training = _start(setting, resume, on_progress)
         stage = _stage(setting, "dpo", str(start), None)
     else:
         stage = _stage(setting, "sft", base.name, base.commit)
     ran = stages.run(stage, resume=resume, on_progress=on_progress)
     relation = _relation(stage)
-    manifest = _manifest(setting, out, relation, _training(stage, ran))
+    manifest = _manifest(setting, out, relation, _training(stage, ran), sft_training)
     if new is not None:
         _write_weights(stage, relation, new)
         setting.tokenizer.chat_template = setting.renderer.chat_template or setting.tokenizer.chat_template
@@ -244,25 +245,28 @@ def _pairs(setting: _Setting, method: StageMethod, split: Split, refused: Refusa
     return islice(found, setting.recipe.limit)
 
 
-def _start(setting: _Setting, resume: bool, on_progress: OnProgress | None) -> Path:
-    """Return the folder of the merged SFT model that DPO starts from, trained first where none is given."""
+def _start(setting: _Setting, resume: bool, on_progress: OnProgress | None) -> tuple[Path, Training | None]:
+    """Return the folder of the merged SFT model that DPO starts from, trained first where none is given.
+
+    Beside it, what its training took.
+    """
     recipe, base, start = setting.recipe, setting.base, setting.work / "start"
     if recipe.start_from:
         given = _checked_start(setting, recipe.start_from)
-        adapter, is_adapter = given.path, given.is_adapter
+        adapter, is_adapter, took = given.path, given.is_adapter, given.manifest.training
     else:
         stage = _stage(setting, "sft", base.name, base.commit)
-        stages.run(stage, resume=resume, on_progress=on_progress)
-        adapter, is_adapter = stage.final, recipe.tuning == "lora"
+        ran = stages.run(stage, resume=resume, on_progress=on_progress)
+        adapter, is_adapter, took = stage.final, recipe.tuning == "lora", _training(stage, ran)
     if not is_adapter:
-        return adapter
+        return adapter, took
     with stages.first_process_first():
         if not start.is_dir():
             part = start.with_name("start.part")
             shutil.rmtree(part, ignore_errors=True)
             merging.merge_weights(base.name, base.commit, adapter, part, setting.renderer.end_id)
             part.rename(start)
-    return start
+    return start, took
 
 
 def _checked_start(setting: _Setting, folder: str) -> model_folder.ModelFolder:
@@ -323,11 +327,35 @@ def _write_weights(stage: Stage, relation: Relation, new: Path) -> None:
 
 def _training(stage: Stage, ran: Ran) -> Training:
     train = stage.train
-    tokens = round(train.tokens * ran.epochs)
-    return Training(train.rows, train.cut, train.dropped, ran.steps, tokens, round(ran.seconds, 1))
+    losses = [float(entry["loss"]) for entry in ran.log if "loss" in entry]
+    return Training(
+        train.rows,
+        train.cut,
+        train.dropped,
+        ran.steps,
+        tokens=round(train.tokens * ran.epochs),
+        seconds=round(ran.seconds, 1),
+        first_loss=losses[0] if losses else None,
+        last_loss=losses[-1] if losses else None,
+        validation_loss=_validation_loss(ran),
+        best_step=ran.best_step,
+    )
 
 
-def _manifest(setting: _Setting, out: Path, relation: Relation, training: Training | None) -> ModelManifest:
+def _validation_loss(ran: Ran) -> float | None:
+    """Return the loss in validation of the weights that were kept, the last one where no step is the best."""
+    found = [(entry.get("step"), float(entry["eval_loss"])) for entry in ran.log if "eval_loss" in entry]
+    of_best = [loss for step, loss in found if step == ran.best_step] or [loss for _, loss in found[-1:]]
+    return of_best[0] if of_best else None
+
+
+def _manifest(
+    setting: _Setting,
+    out: Path,
+    relation: Relation,
+    training: Training | None,
+    sft_training: Training | None = None,
+) -> ModelManifest:
     recipe, renderer = setting.recipe, setting.renderer
     return model_folder.stated(
         name=out.name,
@@ -344,6 +372,7 @@ def _manifest(setting: _Setting, out: Path, relation: Relation, training: Traini
         max_new_tokens=recipe.max_new_tokens,
         recipe=recipe.hyperparameters(),
         training=training,
+        sft_training=sft_training,
         hardware=stages.hardware() if training else "",
         seeds=(recipe.seed,),
         languages=setting.data.languages,
