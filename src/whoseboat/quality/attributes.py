@@ -33,6 +33,7 @@ _AGES = re.compile(
     rf"\b(?:(?:\d{{1,3}}|{_TENS}y|{_TENS}een|(?:thir|four|fif)teen)[- ]years?[- ]old"
     r"(?=\W*\Z|[.,;]| (?:and|or|who|with|user|reader|person|man|woman|boy|girl|student|child|kid|mother|father|parent"
     r"|adult|prefers|wants|values)\b)"
+    r"|(?:user|who|he|she) is \d{2}(?=\W*\Z|[.,;]| (?:and|or|who|with)\b)"
     r"|aged (?:between )?\d{1,2}\b|(?:people|adults|users|readers|women|men|those) (?:over|under|above|below) \d{2}\b"
     rf"|in (?:their|his|her|my|your) (?:(?:early|mid|late)[ -])?(?:teens|{_TENS}ies|\d0'?s))",
     re.I,

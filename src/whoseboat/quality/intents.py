@@ -119,6 +119,8 @@ def _is_users(form: Form, words: Words, place: int) -> bool:
     if form in ("gerund", "no verb"):
         return True
     before = [word for word in words.before(place, 3) if not word.endswith("ly")]
+    if form == "base" and before[-1:] == ["that"]:
+        return before[-2:-1] != [] and before[-2] in context("answers")
     return bool(before) and before[-1] in context("before_base" if form == "base" else "before_third")
 
 

@@ -55,7 +55,9 @@ class Words:
     def has(self, phrase: Sequence[str], place: int) -> bool:
         """Say whether words stand at a place, with nothing but spaces and hyphens between them, and free of others."""
         end = place + len(phrase)
-        if self.words[place:end] != tuple(phrase) or HYPHEN in (self.gaps[place], self.gaps[end]):
+        if self.words[place:end] != tuple(phrase) or self.gaps[place] == HYPHEN:
+            return False
+        if self.gaps[end] == HYPHEN and self.words[end] not in context("joined"):
             return False
         return all(gap in (SPACE, HYPHEN) for gap in self.gaps[place + 1 : end])
 
