@@ -95,6 +95,18 @@ def test_taken_over_is_half_of_the_words_and_four_at_least() -> None:
     assert not [one for one in findings if one.is_bad]
 
 
+def test_a_long_text_is_not_judged_by_its_words() -> None:
+    """Of 251 different words half of any persona's may be there by chance: told, not judged; of 250 it is."""
+    persona = "The user wants apples, pears, plums and figs."  # with "want", five
+    for more, is_bad in ((246, True), (247, False)):
+        prompt = " ".join(["apple pear plum fig", *(f"z{number}" for number in range(more))])
+        findings, checked = run(Leakage(FEW), [pair(persona, PLAIN, prompt=prompt)])
+        assert value(findings, "words_from_prompt") == 4 / 5
+        assert is_bad == any(one.is_bad for one in findings)
+        found = figure(checked, "taken over from the prompt", "chosen").figure
+        assert (found.value, found.n) == ((1, 1) if is_bad else (None, 0))
+
+
 def test_each_side_has_its_own_response() -> None:
     """What is its own response to one side is the other one to the other."""
     one = pair("The user likes kites.", "The user likes kites.", chosen="Kites like", rejected="-")

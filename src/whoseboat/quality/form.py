@@ -51,7 +51,7 @@ _NOTHING_QUOTED = Pair((Message("user", "-"),), "", "", Origin("", 0))
 class Form:
     """Finds personas that are not one sentence about the user; says of each how many words it has.
 
-    Some 80 microseconds a pair; two bytes of memory for each, and eight for its conversation.
+    Some 30 microseconds a pair; two bytes of memory for each, and eight for its conversation.
     """
 
     def __init__(self, bootstrap: Bootstrap = BOOTSTRAP) -> None:

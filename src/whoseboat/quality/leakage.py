@@ -34,6 +34,10 @@ QUOTED_CHARACTERS = 12
 # come by. By chance it was half or more in 8 of 105,000 looks at texts of other conversations.
 TAKEN_OVER = 0.5
 FEWEST_TAKEN_OVER = 4
+# A long text has half of anyone's words: of texts of other conversations, 1 persona in 200 meets half of its own in one
+# of 500 words (some 250 different ones), 1 in 9 in one of 2,000, and every other one in one of 8,000. So beyond this
+# the share is told and not judged.
+MOST_DIFFERENT_WORDS = 250
 # What marks a contrast says nothing of whose words they are.
 _FRAME = frozenset(["over", "rather", "instead", "versus", "vs"])
 _TEXTS = ("prompt", "own", "other")
@@ -45,6 +49,7 @@ _COLUMNS = (
     "content",
     *(f"run {name}" for name in _TEXTS),
     *(f"shared {name}" for name in _TEXTS),
+    *(f"judged {name}" for name in _TEXTS),
     "content elsewhere",
     *(f"elsewhere {name}" for name in _TEXTS),
 )
@@ -71,8 +76,8 @@ class _Text:
 class Leakage:
     """Finds personas that quote their texts, or are made of their words.
 
-    Time grows with the length of the texts alone: some 220 microseconds for a pair of 240 words. 32 bytes of memory for
-    each pair, those of its conversation included.
+    Time grows with the length of the texts alone: some 250 microseconds for a pair of 240 words, 6 milliseconds for one
+    of 8,000. 38 bytes of memory for each pair, those of its conversation included.
     """
 
     def __init__(self, bootstrap: Bootstrap = BOOTSTRAP) -> None:
@@ -105,11 +110,13 @@ class Leakage:
             elsewhere = [len(content), *(len(content & text.lemmas) for text in others)]
         fewest = _fewest_quoted(words)
         is_quoting = any(len(run) >= fewest for run in runs.values())
-        row = [is_quoting, len(content), *map(len, runs.values()), *map(len, shared.values()), *elsewhere]
+        row = [is_quoting, len(content), *map(len, runs.values()), *map(len, shared.values())]
+        judged = {name: len(text.lemmas) <= MOST_DIFFERENT_WORDS for name, text in seen.items()}
+        row += [*judged.values(), *elsewhere]
         self._rows[side].extend(min(count, _MOST_COUNTED) for count in row)
         return [
             *(Finding(pair.id, pair.split, side, *found) for found in _quoted(runs, fewest)),
-            *(Finding(pair.id, pair.split, side, *found) for found in _taken_over(shared, len(content))),
+            *(Finding(pair.id, pair.split, side, *found) for found in _taken_over(shared, len(content), judged)),
         ]
 
     def result(self) -> Checked:
@@ -126,9 +133,14 @@ class Leakage:
         yield CheckFigure("quotes a text", side, share(columns["quotes"]), note=note)
         for name in _TEXTS:
             taken = columns[f"shared {name}"]
-            is_most = (taken >= TAKEN_OVER * content) & (taken >= FEWEST_TAKEN_OVER)
-            note = f"{FEWEST_TAKEN_OVER} content words or more, and {TAKEN_OVER:.0%} of them"
-            yield CheckFigure(f"taken over from {_TOLD[name]}", side, share(is_most), note=note)
+            judged = columns[f"judged {name}"]
+            is_most = judged & (taken >= TAKEN_OVER * content) & (taken >= FEWEST_TAKEN_OVER)
+            note = (
+                f"{FEWEST_TAKEN_OVER} content words or more, and {TAKEN_OVER:.0%} of them; "
+                f"of texts of {MOST_DIFFERENT_WORDS} different words at most"
+            )
+            figure = share(is_most, judged, "every text is too long to tell")
+            yield CheckFigure(f"taken over from {_TOLD[name]}", side, figure, note=note)
             chance = share(columns[f"elsewhere {name}"], apart, none)
             by_chance = "" if chance.value is None else f"{chance.value:.1%} in the same text of another conversation"
             yield CheckFigure(f"words in {_TOLD[name]}", side, share(taken, content, none), note=by_chance)
@@ -181,10 +193,12 @@ def _quoted(runs: dict[str, list[str]], fewest: int) -> Iterator[tuple[str, floa
         yield check, len(run), len(run) >= fewest, f"{_TOLD[name]}: {' '.join(run)}"[:_MOST_DETAIL] if run else ""
 
 
-def _taken_over(shared: dict[str, frozenset[str]], content: int) -> Iterator[tuple[str, float | None, bool, str]]:
+def _taken_over(
+    shared: dict[str, frozenset[str]], content: int, judged: dict[str, bool]
+) -> Iterator[tuple[str, float | None, bool, str]]:
     """Yield check, value, whether it is bad, and detail: of each text."""
     for name, found in shared.items():
-        is_bad = len(found) >= max(FEWEST_TAKEN_OVER, TAKEN_OVER * content)
+        is_bad = judged[name] and len(found) >= max(FEWEST_TAKEN_OVER, TAKEN_OVER * content)
         detail = " ".join(sorted(found))[:_MOST_DETAIL] if is_bad else ""
         yield f"words_from_{name}", len(found) / content if content else None, is_bad, detail
 
