@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from whoseboat.reporting.charts import POINTS, Axes, Canvas, Drawing, Drawn, Palette
 
 _LETTER = 7.0  # about the width of a letter, in points
-_MOST_LEFT = 260.0
-_LONGEST_NAME = 34
+_MOST_LEFT = 320.0
+_LONGEST_NAME = 43
 _RIGHT = 18.0
 _NARROW_LEFT = 14.0
 

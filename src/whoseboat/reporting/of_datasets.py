@@ -28,12 +28,16 @@ from whoseboat.reporting.sections import Content, Section, Tile, Titled
 Plain = Mapping[str, Any]
 
 SIDES = ("both", "chosen", "rejected")
+_FLAGGED_SIDES: tuple[str, ...] = ("chosen", "rejected", "pair")
 _SIDE_NAMES = {"both": "both sides", "chosen": "chosen personas", "rejected": "rejected personas", "pair": "the pair"}
 _ACCURACIES = ("accuracy (strict)", "accuracy (paper)", "accuracy (consistent)", "flip accuracy", "coverage")
 _HEADLINES = ("accuracy (strict)", "specificity", "flip accuracy", "preference (net)")
 _OUTCOMES = {"wins": "win", "ties": "tie", "losses": "loss", "missing": "missing"}
 _MOST_WORDS, _MOST_WORDS_IN_TABLE, _MOST_PARTS, _MOST_REASONS = 15, 60, 16, 12
 _RATIOS = {-3.0: "1/8 or\nless", -2.0: "1/4", -1.0: "1/2", 0.0: "1", 1.0: "2", 2.0: "4", 3.0: "8 or\nmore"}
+# Tables that are drawn, or whose figures are.
+_WITH_CHARTS = frozenset({"accuracy", "preference", "reasons", "saliency"})
+_MOST_ROWS = 20
 _FIGURE_HEAD = ("figure", "side", "part", "value", "95 % interval", "if missing", "pairs", "conversations", "note")
 
 
@@ -378,7 +382,7 @@ def _flags(checks: Plain) -> Section:
     if not counts:
         return Section("flags", "Flags", title, missing=words.NOT_CHECKED)
     flagged = {
-        name: {side: bad for side, (bad, _) in of.items() if side in ("chosen", "rejected", "pair")}
+        name: {side: of[side][0] for side in _FLAGGED_SIDES if side in of}
         for name, of in counts.items()
         if any(bad for bad, _ in of.values())
     }
@@ -430,8 +434,50 @@ def _others(checks: Plain) -> Section | None:
     names = list(dict.fromkeys(shares))[:_MOST_PARTS]
     scale = Scale(0, 1, name="share")
     charts = (_by_side("other_figures", "Shares by side", checks, names, scale),) if names else ()
-    tables = (Titled("All figures", _table(found), is_folded=True),)
+    tables = (Titled("All figures", _table(found), is_folded=True), *_plain_tables(checks.get("tables", {})))
     return Section("others", "More", "What else was measured", charts=charts, tables=tables)
+
+
+def _plain_tables(tables: Mapping[str, Any], within: str = "") -> Iterator[Titled]:
+    """Yield what checks wrote as lists or mappings of flat rows, and has no chart of its own."""
+    for name, value in tables.items():
+        title = words.plain_name(f"{within}{name}")
+        if not within and name in _WITH_CHARTS:
+            continue
+        rows = list(value.items()) if isinstance(value, Mapping) else [("", row) for row in value or ()]
+        if rows and all(isinstance(row, Mapping) and _is_flat(row) for _, row in rows):
+            table = _plain_table(rows[:_MOST_ROWS])
+            more = f": the first {_MOST_ROWS} of {len(rows):,}" if len(rows) > _MOST_ROWS else ""
+            yield Titled(f"{title[:1].upper()}{title[1:]}{more}", table, is_folded=True)
+        elif isinstance(value, Mapping) and not within:
+            inner = {key: one for key, one in value.items() if isinstance(one, Mapping | list)}
+            yield from _plain_tables(inner, f"{name}: ")
+
+
+def _is_flat(row: Mapping[str, Any]) -> bool:
+    return bool(row) and not any(isinstance(value, Mapping | list) for value in row.values())
+
+
+def _plain_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Return rows with the columns that any has; names of rows first where they have some."""
+    columns = list(dict.fromkeys(column for _, row in rows for column in row))
+    named = any(name for name, _ in rows)
+    texts = [all(row.get(column) is None or isinstance(row.get(column), str) for _, row in rows) for column in columns]
+    ordered = [
+        column for wanted in (True, False) for column, is_text in zip(columns, texts, strict=True) if is_text is wanted
+    ]
+    cells = tuple(
+        (*((words.plain_name(name),) if named else ()), *(_cell(row.get(column)) for column in ordered))
+        for name, row in rows
+    )
+    head = (*(("",) if named else ()), *(words.plain_name(column) for column in ordered))
+    return Table(head, cells, numbers=int(named) + sum(texts))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return words.number(value) if isinstance(value, int | float) else str(value if value is not None else "")
 
 
 def _cost(manifest: Manifest) -> Section:
