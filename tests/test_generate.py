@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ pytest.importorskip("trl", reason="trl is in the extra `train`")
 import torch
 from llm_server import LlmServer
 from training_sets import Workshop, paper_row, workshop, write_rows
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from whoseboat import batching
 from whoseboat.errors import DataError, OutputError, UsageError, WhoseboatError
@@ -179,6 +181,82 @@ def test_a_model_without_personas_is_told_by_its_user(shop: Workshop, tmp_path: 
         generate(with_personas, cases(shop, "none"), tmp_path / "out.jsonl")
 
 
+# ---- models that were not trained here
+
+
+def asked_by(shop: Workshop, base: Path, monkeypatch: pytest.MonkeyPatch, out: Path, kind: Any) -> list[str]:  # noqa: ANN401 - a kind of personas
+    """Return the prompts that a base model is asked, as text."""
+    prompts: list[str] = []
+    before = generation._Local._reply_ids
+
+    def reply_ids(self: Any, ids: list[list[int]]) -> list[list[int]]:  # noqa: ANN401 - private to its module
+        prompts.extend(self._tokenizer.decode(one) for one in ids)
+        return before(self, ids)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(generation._Local, "_reply_ids", reply_ids)
+        done = generate(base, cases(shop, kind), out, decoding=Decoding(max_new_tokens=4))
+    assert done.model == base.name
+    return prompts
+
+
+def test_a_base_with_a_chat_template_answers(shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The persona is its system message; without one there is none; evaluation reads what it says."""
+    persona = cases(shop)[0].persona
+    told = asked_by(shop, shop.chat, monkeypatch, tmp_path / "told.jsonl", "true")
+    assert any(text.startswith(f"<|im_start|>system\n{persona}<|im_end|>\n<|im_start|>user\n") for text in told)
+    bare = asked_by(shop, shop.chat, monkeypatch, tmp_path / "bare.jsonl", "none")
+    assert all(text.startswith("<|im_start|>user\n") for text in bare)
+    assert (len(told), len(bare)) == (6, 3)
+    assert len(read_generations("base", [tmp_path / "told.jsonl"]).rows) == 6
+    assert generate(shop.chat, cases(shop), tmp_path / "told.jsonl", decoding=Decoding(max_new_tokens=4)).reused == 6
+    with pytest.raises(OutputError, match="another run"):
+        generate(shop.plain, cases(shop), tmp_path / "told.jsonl", decoding=Decoding(max_new_tokens=4))
+
+
+def test_a_base_without_a_chat_template_answers(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain template is used, and a reply stops where another prompt would begin."""
+    told = asked_by(shop, shop.plain, monkeypatch, tmp_path / "told.jsonl", "true")
+    assert all(re.fullmatch(r"Prompt: .*\nPersona: The user is .*\nResponse:", text) for text in told)
+    bare = asked_by(shop, shop.plain, monkeypatch, tmp_path / "bare.jsonl", "none")
+    assert all(re.fullmatch(r"Prompt: .*\nResponse:", text) for text in bare)
+    text = " Aye, aye.\nPrompt: another"
+    monkeypatch.setattr(
+        generation._Local,
+        "_reply_ids",
+        lambda self, ids: [self._tokenizer(text, add_special_tokens=False)["input_ids"] for _ in ids],
+    )
+    generate(shop.plain, cases(shop), tmp_path / "stopped.jsonl")
+    assert {(row["response"], row["finish"]) for row in rows(tmp_path / "stopped.jsonl")} == {("Aye, aye.", "stop")}
+
+
+def test_a_base_whose_template_takes_no_system_message(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its user says the persona in the first person."""
+    base = tmp_path / "strict"
+    AutoModelForCausalLM.from_pretrained(shop.chat).save_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(shop.chat)
+    refuse = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system.') }}{% endif %}"
+    tokenizer.chat_template = refuse + tokenizer.chat_template
+    tokenizer.save_pretrained(base)
+    told = asked_by(shop, base, monkeypatch, tmp_path / "told.jsonl", "true")
+    assert all("system" not in text and "I am a sailor and prefer" in text for text in told)
+
+
+def test_what_is_no_base_model_is_told(shop: Workshop, tmp_path: Path) -> None:
+    """An empty folder, an adapter of others, a dataset: each says what is wrong."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    for name, says in (("empty", "holds no model"), ("adapter", "is an adapter"), ("a/b/c", "no such model")):
+        with pytest.raises(DataError, match=says):
+            generate(tmp_path / name if "/" not in name else name, cases(shop), tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_a_batch_that_is_too_large_is_halved(
     shop: Workshop, chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +287,7 @@ def test_what_cannot_be_asked_is_told(shop: Workshop, chat_model: Path, tmp_path
     done = generate(chat_model, asked, tmp_path / "said.jsonl")
     assert done.rows == 2
     assert done.refusals.counts == {"too_long": 2}
-    with pytest.raises(DataError, match="no such model folder"):
+    with pytest.raises(DataError, match="no such model"):
         generate(tmp_path / "nowhere", asked, tmp_path / "out.jsonl")
     with pytest.raises(DataError, match="nothing was generated"):
         generate(chat_model, [], tmp_path / "out.jsonl")

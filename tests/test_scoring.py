@@ -362,8 +362,6 @@ def test_what_cannot_be_asked_for_is_refused(shop: Workshop, adapter: Path, tmp_
         told(loaded, shop, beta=0.0)
     with pytest.raises(DataError, match="no split"):
         told(loaded, shop, split="dev")
-    with pytest.raises(UsageError, match="no model folder of ours"):
-        loading.load(shop.chat)
     with pytest.raises(UsageError, match="states its template itself"):
         loading.load(adapter, template="chat")
     with pytest.raises(UsageError, match="unknown dtype"):
@@ -624,6 +622,19 @@ def test_the_command_scores_and_fills_in_the_card(shop: Workshop, copied: Path, 
     assert {rate.persona for rate in manifest.refusals} == {"none", "sympathetic", "entrepreneurial"}
     assert manifest.results
     assert len(json.loads(out.read_text(encoding="utf-8"))["refusals"]) == 3
+
+
+@pytest.mark.parametrize("template", ["chat", "plain"])
+def test_the_command_scores_any_model(shop: Workshop, tmp_path: Path, template: str) -> None:
+    """Of the untuned base there are log-probabilities alone, and that is said; its template is the one that suits."""
+    place = shop.chat if template == "chat" else shop.plain
+    out = tmp_path / "out.json"
+    done = CliRunner().invoke(app, ["score", str(place), str(shop.data), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "no reference, so no implicit rewards, log-probabilities alone" in done.output
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert (found["template"], found["reference"]) == (template, None)
+    assert {one["margin"] for one in found["figures"]} == {"normalised"}
 
 
 def test_the_command_refuses_before_it_works(shop: Workshop, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ _EVERY_SECONDS = 5.0
 
 def score(
     model: Annotated[
-        str, typer.Argument(help="A model folder, or ORG/NAME of one; with --template any other causal language model.")
+        str, typer.Argument(help="A model folder, or any other causal language model; or ORG/NAME of one on the Hub.")
     ],
     dataset: Annotated[str, typer.Argument(help="The set: a folder, or ORG/NAME[@REVISION].")],
     split: Annotated[str, typer.Option(help="Which pairs.")] = "test",
@@ -39,7 +39,10 @@ def score(
     personas: Annotated[
         str, typer.Option(help="Of true, shuffled, retrieved, system, none, with commas.")
     ] = "true,shuffled",
-    template: Annotated[str | None, typer.Option(help="chat or plain, for a model that is no folder of ours.")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="chat or plain, for a model that is no folder of ours.  [default: chat where it has one]"),
+    ] = None,
     config: Annotated[str | None, typer.Option(help="Of the paper's layout, the config.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take this many pairs, the first ones.")] = None,
     seed: Annotated[int, typer.Option(help="Of shuffling.")] = 0,
@@ -127,7 +130,9 @@ def _counted() -> Callable[[Progress], None]:
 
 def _show(scores: Scores, rates: tuple[Refusals, ...], out: Path) -> None:
     compared = (
-        f"rewards measured from {printable(scores.reference)}" if scores.reference else "no reference, no rewards"
+        f"rewards measured from {printable(scores.reference)}"
+        if scores.reference
+        else "no reference, so no implicit rewards, log-probabilities alone"
     )
     typer.echo(f"{printable(scores.model)}: {scores.pairs:,} pairs; {compared}")
     for one in scores.results():

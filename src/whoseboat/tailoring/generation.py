@@ -9,7 +9,8 @@ model, run                                        who said it, and a digest of a
 A model folder answers in batches, padded on the left, and stops at the token or the text that ends a reply. What stands
 in the file is not asked again. An endpoint's answers are in the journal, as those of all that is asked of one; a reply
 that it cuts off counts as failed there. A model that was trained without personas is told them by its user, in the
-first person, behind what is asked.
+first person, behind what is asked. Any other causal language model answers as well, as the untuned baseline
+(`whoseboat.tailoring.untuned`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from whoseboat import hub
+from whoseboat import hub, manifest
 from whoseboat.asking import Asking, Talk, ask_at_once, configuration, journal_directory, open_journal
 from whoseboat.errors import DataError, OutputError, UsageError, WhoseboatError
 from whoseboat.journal import make_directory
@@ -33,11 +34,11 @@ from whoseboat.llm.budget import Tally
 from whoseboat.llm.settings import LanguageModel
 from whoseboat.personas import Unusable
 from whoseboat.records import Message
-from whoseboat.rewriting import first_person
-from whoseboat.tailoring import base_models, merging, model_folder
+from whoseboat.tailoring import base_models, merging, model_folder, untuned
 from whoseboat.tailoring.fitting import cut_conversation
 from whoseboat.tailoring.inference_personas import Given
 from whoseboat.tailoring.model_folder import ModelFolder
+from whoseboat.tailoring.prompting import told_by_user
 from whoseboat.tailoring.refusals import Refusals
 from whoseboat.tailoring.templates import RefusedText, Renderer, with_persona
 
@@ -124,7 +125,8 @@ def generate(
     """Have a model answer, and write what it says to a file; the same call goes on where an earlier one stopped.
 
     Args:
-        model: a model folder, a repo of the Hub that holds one (`ORG/NAME[@REVISION]`), or an endpoint's model.
+        model: a model folder, any other folder with a causal language model, a repo of the Hub that holds either
+            (`ORG/NAME[@REVISION]`), or an endpoint's model.
         cases: prompts with personas (`whoseboat.tailoring.inference_personas.give`).
         out: the file, JSONL.
         decoding: how a model folder answers; an endpoint is told by its parameters.
@@ -132,7 +134,7 @@ def generate(
 
     Raises:
         UsageError: it cannot answer for such personas.
-        DataError: it is no model folder, or its weights cannot be loaded.
+        DataError: there is no such model, or its weights cannot be loaded.
         HubError: the model or its base cannot be fetched.
         OutputError: the file cannot be written, or holds what another run wrote.
         WhoseboatError: memory does not suffice, or the endpoint fails.
@@ -165,17 +167,26 @@ def generate(
 def find_model(model: str | os.PathLike[str]) -> ModelFolder:
     """Return a model folder: the one named, or that of a repo of the Hub, which is fetched.
 
+    What is none of ours, but a causal language model, is returned as `whoseboat.tailoring.untuned` asks it.
+
     Raises:
-        DataError: it is no model folder.
+        DataError: it is no model.
         HubError: there is no such repo.
 
     """
     name = os.fspath(model)
     if Path(name).is_dir():
-        return model_folder.read(name)
+        is_ours = (Path(name) / manifest.FILE).is_file()
+        return model_folder.read(name) if is_ours else untuned.find(name)
     repo, _, revision = name.partition("@")
     if repo.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise DataError("no such model folder", where=name, expected="a folder, or ORG/NAME[@REVISION] on the Hub")
+        raise DataError(
+            "no such model",
+            where=name,
+            expected="a model folder, any folder with a causal language model, or ORG/NAME[@REVISION] on the Hub",
+        )
+    if not untuned.is_of_ours(repo, revision or None):
+        return untuned.find(repo, revision or None)
     from huggingface_hub import snapshot_download
 
     with hub.explained(repo, revision or None, "model", again=""):
@@ -307,11 +318,11 @@ class _Asked:
 
 
 class _Local:
-    """A model folder in memory."""
+    """A model folder in memory, or any other model."""
 
     def __init__(self, found: ModelFolder, decoding: Decoding) -> None:
         made = found.manifest
-        self.name, self._made, self._folder = made.name, made, found.path
+        self.name, self._made, self._folder, self._is_untuned = made.name, made, found.path, found.is_untuned
         recipe = made.recipe
         self._batch_size = decoding.batch_size
         self._max_new = decoding.max_new_tokens or made.max_new_tokens
@@ -358,6 +369,7 @@ class _Local:
         self._tokenizer = base_models.load_tokenizer(*((place, revision) if made.relation == "prompt" else (own, None)))
         self._renderer = Renderer(self._tokenizer, made.template, made.personas)
         self._renderer.template_text = made.template_text
+        self._without = Renderer(self._tokenizer, made.template, "none") if self._is_untuned else self._renderer
         model = base_models.load_model(place, revision, dtype)
         self._longest = getattr(model.config, "max_position_embeddings", None)
         self._ends = list(dict.fromkeys([self._renderer.end_id, *merging.ends_of(model)]))
@@ -369,7 +381,8 @@ class _Local:
         for given in cases:
             try:
                 begun = self._begun(given)
-                text = self._renderer.prompt(*self._told(given)) + (f" {begun}" if begun else "")
+                renderer = self._without if given.persona is None else self._renderer
+                text = renderer.prompt(*self._told(given)) + (f" {begun}" if begun else "")
             except RefusedText as error:
                 refusals.add(error.reason, f"id {given.pair.id}: {error.what}")
                 continue
@@ -385,6 +398,8 @@ class _Local:
         if self._most_prompt is not None:
             prompt = cut_conversation(prompt, self._most_prompt, lambda text: len(self._renderer.text_ids(text)))
         if self._renderer.has_persona:
+            if given.persona is None and self._is_untuned:
+                return prompt, None
             if given.persona is None:
                 raise UsageError(
                     "the model answers for a persona, and is given none",
@@ -466,12 +481,6 @@ def _bare(model: Any) -> Any:  # noqa: ANN401 - transformers has no types
 def _chained(first: Given, rest: Iterator[Given]) -> Iterator[Given]:
     yield first
     yield from rest
-
-
-def told_by_user(prompt: Sequence[Message], persona: str) -> tuple[Message, ...]:
-    """Return a prompt with a persona behind its last turn, as its user would say it."""
-    *before, last = prompt
-    return (*before, replace(last, content=f"{last.content} {first_person(persona)}"))
 
 
 # ---- an endpoint

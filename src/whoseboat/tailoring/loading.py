@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from whoseboat import manifest
 from whoseboat.errors import UsageError, unknown
-from whoseboat.model_manifest import ModelManifest, Template
+from whoseboat.model_manifest import ModelManifest, PersonasOf, Template
 from whoseboat.tailoring import base_models, generation, merging
 from whoseboat.tailoring.model_folder import ModelFolder
 from whoseboat.tailoring.prompting import Prompts
@@ -87,11 +87,12 @@ def load(
     """Load a model and what its implicit reward is measured from; no code of theirs is run, and no pickle is read.
 
     Args:
-        model: a model folder of ours, or a repo that holds one; with `template` any other folder or repo
-            (`ORG/NAME[@REVISION]`) with a causal language model.
+        model: a model folder of ours, or any other with a causal language model; or a repo that holds either
+            (`ORG/NAME[@REVISION]`).
         reference: the model to compare with, as `model`. Without it an adapter is compared with its base, and nothing
             else is compared.
-        template: `chat` or `plain`, for a model that is none of ours.
+        template: `chat` or `plain`, for a model that is none of ours, in place of the one that suits it
+            (`whoseboat.tailoring.untuned`).
         dtype: what it computes in.
 
     Raises:
@@ -110,14 +111,10 @@ def load(
 
 
 def _ours(name: str, dtype: Dtype) -> Loaded:
-    if Path(name).is_dir() and not (Path(name) / manifest.FILE).is_file():
-        raise UsageError(
-            "the folder is no model folder of ours, so its template is not known",
-            where=name,
-            todo="say how it is prompted: --template chat, or --template plain",
-        )
     found = generation.find_model(name)
     made = found.manifest
+    if found.is_untuned:
+        return _other(name, made.template, dtype, made.personas)
     tokenizer, model = _weights(found, dtype)
     return Loaded(
         name=made.name,
@@ -134,13 +131,13 @@ def _ours(name: str, dtype: Dtype) -> Loaded:
     )
 
 
-def _other(name: str, template: Template, dtype: Dtype) -> Loaded:
+def _other(name: str, template: Template, dtype: Dtype, personas: PersonasOf = "both") -> Loaded:
     if (Path(name) / manifest.FILE).is_file():
         raise UsageError("a model folder of ours states its template itself", where=name, todo="leave --template out")
     base = _base(name)
     tokenizer = base_models.load_tokenizer(base.name, base.commit)
     model = _placed(base_models.load_model(base.name, base.commit, dtype))
-    prompts = Prompts(tokenizer, template, "both")
+    prompts = Prompts(tokenizer, template, personas)
     return Loaded(_named(base.name, base.commit), model, tokenizer, prompts, None, longest=_positions(model))
 
 

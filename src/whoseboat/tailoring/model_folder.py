@@ -38,10 +38,11 @@ Log = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model folder that was read."""
+    """A model folder that was read, or any other model that is asked as one is (`is_untuned`)."""
 
     path: Path
     manifest: ModelManifest
+    is_untuned: bool = False
 
     @property
     def is_adapter(self) -> bool:

@@ -7,12 +7,13 @@ place. A model that was trained without them is told by its user, in the first p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from whoseboat.errors import DataError
 from whoseboat.model_manifest import PersonasOf, Template
 from whoseboat.records import Message
-from whoseboat.tailoring.generation import told_by_user
+from whoseboat.rewriting import first_person
 from whoseboat.tailoring.settings import TailoringRow
 from whoseboat.tailoring.templates import Renderer, Tokenizer
 
@@ -105,6 +106,12 @@ class Prompts:
         if self._personas == "none":
             return self.without, told_by_user(prompt, persona), None
         return self.usual, tuple(prompt), persona
+
+
+def told_by_user(prompt: Sequence[Message], persona: str) -> tuple[Message, ...]:
+    """Return a prompt with a persona behind its last turn, as its user would say it."""
+    *before, last = prompt
+    return (*before, replace(last, content=f"{last.content} {first_person(persona)}"))
 
 
 def without_persona(template_text: str) -> str:
