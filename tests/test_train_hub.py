@@ -143,11 +143,15 @@ def test_the_command_from_training_to_evaluation(shop: Workshop, hub: LoopbackHu
 
 def test_the_whole_grid_on_a_tiny_model(shop: Workshop, hub: LoopbackHub, tmp_path: Path) -> None:
     """`--smoke` trains every method with every kind of personas; what is there is not trained again."""
-    first = ok(hub, tmp_path, "train", "fixed", "--smoke", "--data", shop.data, "--out", tmp_path / "grid")
+    first = ok(hub, tmp_path, "train", "--smoke", "--data", shop.data, "--out", tmp_path / "grid")
     assert first.count(": done (") == 12
+    overview = first.partition("\nmodel ")[2].splitlines()
+    assert [line.split()[0].rpartition("-")[2] for line in overview[1:13]] == ["none", "chosen", "rejected", "both"] * 3
+    assert all(re.search(r"  0\.\d\d$", line) for line in overview[1:13])  # how often it refuses
     made = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "grid").glob("*/manifest.json")]
     assert len({(one["method"], one["personas"]) for one in made}) == 12
     assert all(one["toy"] for one in made)
+    assert all([rate["n"] for rate in one["refusals"]] == [40, 40, 40] for one in made)
     again = ok(hub, tmp_path, "train", "fixed", "--smoke", "--data", shop.data, "--out", tmp_path / "grid")
     assert again.count(": was there (") == 12
 

@@ -102,6 +102,29 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
         recipes.load(path)
 
 
+def test_how_refusals_are_measured_is_not_how_a_model_is_trained() -> None:
+    """A run goes on where another one stopped, and a grid with what is there, whatever is measured at the end."""
+    usual = recipes.of({"base_model": "org/base"})
+    other = recipes.of({"base_model": "org/base", "refusals": False, "refusal_tokens": 9})
+    assert (usual.refusals, usual.refusal_tokens) == (True, 64)
+    assert usual.digest() == other.digest()
+    assert usual.hyperparameters() == other.hyperparameters()
+
+
+def test_a_recipe_is_named_unless_all_is_only_tried() -> None:
+    """`train` without a recipe says which there are."""
+    from typer.testing import CliRunner
+
+    from whoseboat.cli import app
+
+    done = CliRunner().invoke(app, ["train", "--out", "out"])
+    assert isinstance(done.exception, UsageError)
+    assert "fixed, laptop, paper" in str(done.exception)
+    shown = CliRunner().invoke(app, ["train", "--smoke", "--show", "beta=0.7"])
+    assert "name: fixed" in shown.output
+    assert "beta: 0.7" in shown.output
+
+
 @given(st.text(), st.text())
 def test_any_change_is_taken_or_refused(key: str, value: str) -> None:
     """Whatever stands in a change, a recipe or a clear message comes of it."""

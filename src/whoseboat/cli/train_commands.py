@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -40,7 +40,10 @@ _PERSONAS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or a recipe of ours: paper, fixed, laptop.")],
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A YAML file, or a recipe of ours: paper, fixed, laptop.  [default: with --smoke fixed]"),
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE...]", help="In place of what the recipe says.")
     ] = None,
@@ -63,7 +66,11 @@ def train(
     """Train a model that tailors what it says to a persona; a killed run goes on where it stopped."""
     from whoseboat.tailoring import recipe as recipes
 
-    found = recipes.load(recipe, changes or (), data=data)
+    if smoke and recipe is not None and "=" in recipe and not Path(recipe).is_file():
+        changes, recipe = [recipe, *(changes or ())], None
+    if recipe is None and not smoke:
+        raise UsageError("no recipe was named", expected=f"a YAML file, or one of {', '.join(recipes.shipped())}")
+    found = recipes.load(recipe or "fixed", changes or (), data=data)
     if show:
         typer.echo(found.to_yaml(), nl=False)
         return
@@ -76,9 +83,9 @@ def train(
         from whoseboat.tailoring import training
 
         if smoke:
-            training.smoke(found, out, data=data, on_progress=_shown(), on_model=_show_model)
+            _show_overview(training.smoke(found, out, data=data, on_progress=_shown(), on_model=_show_model))
         elif grid:
-            training.train_grid(found, out, on_progress=_shown(), on_model=_show_model)
+            _show_overview(training.train_grid(found, out, on_progress=_shown(), on_model=_show_model))
         else:
             done = training.train(found, out, resume=not restart, overwrite=overwrite, on_progress=_shown())
             if _is_main():
@@ -104,7 +111,11 @@ def merge(
 
 def generate(
     model: Annotated[
-        str, typer.Argument(help="A model folder, or ORG/NAME of one on the Hub; with --base-url a model there.")
+        str,
+        typer.Argument(
+            help="A model folder, any other causal language model (the untuned baseline), or ORG/NAME of one on the "
+            "Hub; with --base-url a model there."
+        ),
     ],
     data: Annotated[str, typer.Option(help="The set: a folder, or ORG/NAME[@REVISION].")],
     out: Annotated[Path, typer.Option(help="The JSONL file to write; what stands there is not asked again.")],
@@ -275,6 +286,24 @@ def _show_model(model: GridModel) -> None:
         typer.echo(f"{model.path}: {how} ({recipe.method}, personas {recipe.personas})")
         if not model.was_there:
             _warn_of_refusals(model.manifest)
+
+
+def _show_overview(models: Sequence[GridModel]) -> None:
+    """Print a line for each model of a grid: what it took, how its loss went, how often it refuses."""
+    if not _is_main():
+        return
+    rows = [("model", "trained", "loss", "refuses")]
+    for model in models:
+        made, took = model.manifest, model.manifest.training
+        trained = f"{took.rows:,} rows, {took.steps:,} steps, {took.seconds:.0f} s" if took else "nothing: a prompt"
+        known = took is not None and took.first_loss is not None and took.last_loss is not None
+        loss = f"{took.first_loss:.3f} to {took.last_loss:.3f}" if took is not None and known else ""
+        refuses = next((f"{one.rate:.2f}" for one in made.refusals if one.persona == "none"), "not measured")
+        rows.append((printable(model.path.name), trained, loss, refuses))
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo("refuses: the share of 40 harmful requests, asked without a persona; with personas: in its card")
 
 
 def _show_trained(path: Path, made: ModelManifest, best: int | None, refused: Mapping[str, int], as_json: bool) -> None:

@@ -10,7 +10,7 @@ import gc
 from dataclasses import replace
 from pathlib import Path
 
-from whoseboat.errors import OutputError, WhoseboatError
+from whoseboat.errors import WhoseboatError
 from whoseboat.model_manifest import ModelManifest, Refusals
 from whoseboat.tailoring import harm, loading, model_folder, scorecards, stages
 from whoseboat.tailoring.harmful_prompts import PROMPTS
@@ -41,7 +41,7 @@ def measure(folder: Path, recipe: Recipe, on_progress: OnProgress | None = None)
     rates, problem = _rates(folder, recipe, on_progress)
     try:
         return scorecards.into_card(folder, (), rates, refusals_missing=problem).manifest
-    except OutputError as error:  # the folder is as it was
+    except WhoseboatError as error:  # the folder is as it was
         return replace(made, refusals_missing=error.what)
 
 
