@@ -108,7 +108,7 @@ def load_tokenizer(place: str | Path, revision: str | None = None) -> Any:  # no
     return tokenizer
 
 
-def load_model(place: str | Path, revision: str | None = None, dtype: str = "float32") -> Any:  # noqa: ANN401
+def load_model(place: str | Path, revision: str | None = None, dtype: str = "float32") -> Any:  # noqa: ANN401 - as above
     """Load a model's weights, from safetensors alone.
 
     Raises:

@@ -193,7 +193,7 @@ def _dpo_trainer(given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - trl has no 
     class Prepared(DPOTrainer):  # type: ignore[misc]  # trl has no types
         """Takes rows that are tokens already, as `SFTTrainer` does by itself."""
 
-        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:  # noqa: ANN401
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:  # noqa: ANN401 - trl has no types
             return dataset
 
         def _set_signature_columns_if_needed(self) -> None:
@@ -301,7 +301,7 @@ def _watching(stage: Stage, on_progress: OnProgress | None) -> Any:  # noqa: ANN
         def seconds(self) -> float:
             return self.before + time.monotonic() - self.started
 
-        def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ANN401
+        def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ANN401 - theirs
             logs = logs or {}
             for name in ("loss", "eval_loss"):
                 if name in logs and not math.isfinite(float(logs[name])):
@@ -310,7 +310,7 @@ def _watching(stage: Stage, on_progress: OnProgress | None) -> Any:  # noqa: ANN
                 step, steps, epoch = state.global_step, state.max_steps, float(state.epoch or 0)
                 on_progress(Progress(stage.method, step, steps, epoch, logs.get("loss"), logs.get("eval_loss")))
 
-        def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401
+        def on_save(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:  # noqa: ANN401 - transformers has no types
             if state.is_world_process_zero:
                 (stage.directory / _SECONDS).write_text(json.dumps(self.seconds), encoding="utf-8")
 
