@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -16,9 +17,11 @@ from xml.etree import ElementTree
 
 import pyarrow.parquet as pq
 import pytest
+from cards_data import release
 from report_sets import HOSTILE, check, contents, dataset, manifest
 
 import whoseboat
+from whoseboat import metric
 from whoseboat.errors import DataError, OutputError
 from whoseboat.quality.pairs import read_pairs
 from whoseboat.releases import artefacts
@@ -158,6 +161,36 @@ def test_letters_beyond_the_font_are_in_the_page(checked: Path) -> None:
         assert "calm" in texts
         assert not any(re.match(r"Q\d{3}Q", text) for text in texts)
         assert "#0a0b" not in drawn  # colours are those of the page
+
+
+def test_cost_and_rate_are_told() -> None:
+    """Of a set by a language model: seconds, rate, dollars, tokens, requests; without a price it says so."""
+    made = release()
+    pairs = sum(made.rows["pairs"].values())
+    cost = of_datasets.content(made, None).sections[-1]
+    tiles = {tile.name: tile.value for tile in cost.tiles}
+    assert tiles["cost"] == f"${made.cost:,.2f}"
+    assert tiles["tokens"] == f"{sum(made.tokens.values()):,}"
+    assert tiles["pairs per second"] == f"{pairs / made.seconds:,.0f}"
+    assert cost.tables[0].table.rows[0] == ("answered", f"{made.requests['answered']:,}")
+    unpriced = of_datasets.content(replace(made, cost=None), None).sections[-1]
+    assert "No price is known" in unpriced.said[0]
+    assert "cost" not in {tile.name for tile in unpriced.tiles}
+
+
+def test_figures_in_words() -> None:
+    """Signs where 0 means nothing gained, a mark where conversations are few, a reason where there is no value."""
+    assert words.is_signed("specificity")
+    assert not words.is_signed("accuracy (strict)")
+    assert words.number(-0.25, signed=True) == "\u22120.250"
+    assert words.number(-0.0001, signed=True) == "0.000"
+    assert (words.number(1234), words.number(None)) == ("1,234", "")
+    few = metric.net(["win", "loss", "win"] * 5).to_dict()
+    assert words.interval(few, signed=True).endswith("\u00a0†")
+    assert "†" not in words.interval(metric.net(["win", "loss", "win"] * 7).to_dict())
+    nothing = metric.net(["missing"]).to_dict()
+    assert (words.value(nothing), words.interval(nothing)) == (nothing["reason"], "")
+    assert [words.size(count) for count in (10, 4_400, 6_200_000)] == ["1 kB", "4 kB", "6.2 MB"]
 
 
 # ---- hostile texts

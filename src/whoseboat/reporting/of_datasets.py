@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from whoseboat.cards.datasets import _reasons as reasons_of
@@ -38,7 +38,8 @@ _RATIOS = {-3.0: "1/8 or\nless", -2.0: "1/4", -1.0: "1/2", 0.0: "1", 1.0: "2", 2
 # Tables that are drawn, or whose figures are.
 _WITH_CHARTS = frozenset({"accuracy", "preference", "reasons", "saliency"})
 _MOST_ROWS = 20
-_FIGURE_HEAD = ("figure", "side", "part", "value", "95 % interval", "if missing", "pairs", "conversations", "note")
+_FIGURE_HEAD = ("figure", "side", "part", "value", "95 % interval", "if missing", "n", "conversations", "note")
+_PART, _IF_MISSING, _NOTE = 2, 5, 8
 
 
 def figures(manifest: Manifest, checks: Plain | None = None) -> tuple[Chart, ...]:
@@ -166,7 +167,8 @@ def _by_side(name: str, title: str, checks: Plain, names: Sequence[str], scale: 
     said = f"{title}, as dots with intervals of 95 %. " + "; ".join(
         f"{one}: " + ", ".join(f"{figure['side']} {words.value(figure)}" for figure in of) for one, of in found
     )
-    return Chart(name, title, said, _table(figure for _, of in found for figure in of), whiskers(rows, scale, _NAMES))
+    table = _table((figure for _, of in found for figure in of), notes_are_told=name == "accuracy")
+    return Chart(name, title, said, table, whiskers(rows, scale, _NAMES))
 
 
 _NAMES = {"both": "both", "chosen": "chosen", "rejected": "rejected"}
@@ -189,7 +191,7 @@ def _by_part(name: str, title: str, checks: Plain, figure_name: str) -> Chart | 
     value, interval = words.value(of_all[0], signed=signed), words.interval(of_all[0], signed=signed)
     said = f"{title}, as dots with intervals of 95 %, for {len(parts)} parts; of all pairs {value} {interval}"
     shown = [figure for figure in found if figure.get("part", "") in parts]
-    return Chart(name, title, said, _table(shown), whiskers(rows, scale, _NAMES))
+    return Chart(name, title, said, _table(shown, notes_are_told=True), whiskers(rows, scale, _NAMES))
 
 
 def _part_name(part: str) -> str:
@@ -533,8 +535,17 @@ def _judge_notes(checks: Plain, names: Sequence[str]) -> Iterator[str]:
     yield from (f"{note[:1].upper()}{note[1:]}." for note in list(notes)[:3] if "too few clusters" not in note)
 
 
-def _table(found: Any) -> Table:  # noqa: ANN401 - an iterable of plain data
-    return Table(_FIGURE_HEAD, tuple(tuple(_cells(figure)) for figure in found), numbers=3, notes=1)
+def _table(found: Iterable[Plain], *, notes_are_told: bool = False) -> Table:
+    """Return figures as a table, without the columns that say nothing of any of them, or the same note of all."""
+    rows = [tuple(_cells(figure)) for figure in found]
+    in_column = [{row[column] for row in rows} for column in range(len(_FIGURE_HEAD))]
+    dropped = {column for column in (_IF_MISSING, _NOTE) if in_column[column] <= {""}}
+    dropped |= {_PART} if in_column[_PART] <= {_part_name("")} else set()
+    dropped |= {_NOTE} if notes_are_told and len(in_column[_NOTE]) == 1 else set()
+    kept = [column for column in range(len(_FIGURE_HEAD)) if column not in dropped]
+    cells = tuple(tuple(row[column] for column in kept) for row in rows)
+    head = tuple(_FIGURE_HEAD[column] for column in kept)
+    return Table(head, cells, numbers=3 - (_PART in dropped), notes=int(_NOTE not in dropped))
 
 
 def _cells(figure: Plain) -> Iterator[str]:

@@ -130,15 +130,14 @@ def _outcomes(evaluation: Plain) -> Section:
         parts = {"both": found, **found["by_side"]}
         marks: tuple[Mark, ...] = ()
         for side, part in parts.items():
-            name = f"{_row_name(model, question)}, {_SIDE_NAMES[side]}"
             counts = {name: part["counts"][plural] for plural, name in _OUTCOMES.items()}
-            counted.append((name, counts))
+            counted.append((f"{_row_name(model, question)}, {_SIDE_NAMES[side]}", counts))
             net, rate = (_figure(part, part[measure]) for measure in ("net", "win_rate"))
             marks += _mark(side, net)
             bounds = (words.number(net["worst"], signed=True), words.number(net["best"], signed=True))
             table.append(
                 (
-                    name,
+                    f"{model}: {question}, {_SIDE_NAMES[side]}",
                     *(f"{count:,}" for count in counts.values()),
                     words.value(net, signed=True),
                     words.interval(net, signed=True),
@@ -236,7 +235,7 @@ def _rests(evaluation: Plain, lengths: Mapping[tuple[str, str], Sequence[Point]]
         if found.get("withheld"):
             cells, intervals = [found["withheld"]] * 4, [""] * 4
         shown = (f"{cell} {interval}".strip() for cell, interval in zip(cells, intervals, strict=True))
-        rows.append((_row_name(model, question), str(worst["group"]) if worst else "none", *shown))
+        rows.append((f"{model}: {question}", str(worst["group"]) if worst else "none", *shown))
     head = ("", "lowest of sides or groups", "its net", "net at equal length", "slope of length", "takes the first")
     charts = []
     for question in evaluation["questions"]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # What stands in every page of ours, so that none of anybody else's is replaced.
 MARK = '<meta name="generator" content="whoseboat '
+_GAPS = re.compile(r"[^\S\u00a0]+")
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -98,8 +99,8 @@ def _environment() -> jinja2.Environment:
 
 
 def _line(text: object) -> str:
-    """Return a text from data on one line, without what cannot be seen."""
-    return printable(" ".join(str(text).split()))
+    """Return a text from data on one line, without what cannot be seen; what is not to be broken stays whole."""
+    return printable(_GAPS.sub(" ", str(text)).strip())
 
 
 def _prose(text: str) -> Markup:
