@@ -25,7 +25,7 @@ from whoseboat import metric
 from whoseboat.errors import DataError, OutputError
 from whoseboat.quality.pairs import read_pairs
 from whoseboat.releases import artefacts
-from whoseboat.reporting import of_datasets, rows, words
+from whoseboat.reporting import CHARTS, of_datasets, rows, words
 from whoseboat.reporting.charts import NARROW, WIDE, draw_png, svg
 
 
@@ -143,6 +143,7 @@ def test_the_same_folder_gives_the_same_bytes(checked: Path, tmp_path: Path) -> 
     assert whoseboat.report(checked, tmp_path / "second.html").path.read_bytes() == first
     assert (checked / "report.html").read_bytes() == first
     charts = of_datasets.figures(manifest(checked), json.loads((checked / "checks.json").read_bytes()))
+    assert [name for name in CHARTS if name in {chart.name for chart in charts}] == [chart.name for chart in charts]
     paths = draw_png(tmp_path / "assets", charts)
     assert len(paths) == len(charts) > 8
     for chart, path in zip(charts, paths, strict=True):

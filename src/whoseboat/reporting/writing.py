@@ -14,7 +14,7 @@ from typing import Any
 from whoseboat.errors import DataError, OutputError
 from whoseboat.manifest import CHECKS, Manifest, read_manifest
 from whoseboat.quality.rewritten import rewrite
-from whoseboat.reporting import of_datasets, of_evaluations
+from whoseboat.reporting import CHARTS, of_datasets, of_evaluations
 from whoseboat.reporting.charts import pngs
 from whoseboat.reporting.page import MARK, page
 from whoseboat.reporting.rows import explorer
@@ -22,11 +22,6 @@ from whoseboat.reporting.sections import Content
 
 NAME = "report.html"
 PathLike = str | os.PathLike[str]
-# Every chart that a report of a dataset may have; those it no longer has are taken out of the folder.
-_NAMES = (
-    *("accuracy", "specificity", "accuracy_by_part", "preference", "words", "words_clause", "length_ratio"),
-    *("persona_lengths", "drops", "flags", "other_figures"),
-)
 _LOOKED_AT = 4_096
 
 
@@ -124,8 +119,9 @@ def _no_checks(path: Path, found: str) -> DataError:
 
 
 def _put_charts(folder: Path, made: Manifest, content: Content) -> tuple[str, ...]:
+    """Put the charts into a folder; what it no longer has is taken out. The names of the files are returned."""
     drawn = pngs(content.charts)
-    others = {f"assets/{name}.png" for name in _NAMES} - drawn.keys()
+    others = {f"assets/{name}.png" for name in CHARTS} - drawn.keys()
     rewrite(folder, made, drawn, without=others)
     return tuple(drawn)
 
