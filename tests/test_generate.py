@@ -179,6 +179,7 @@ def test_a_model_without_personas_is_told_by_its_user(shop: Workshop, tmp_path: 
     with_personas = train(shop.recipe(), tmp_path / "both").path
     with pytest.raises(UsageError, match="given none"):
         generate(with_personas, cases(shop, "none"), tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()  # no empty file that would pass for answers
 
 
 # ---- models that were not trained here

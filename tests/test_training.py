@@ -25,7 +25,17 @@ from whoseboat import cards
 from whoseboat.errors import DataError, OutputError, UsageError, WhoseboatError
 from whoseboat.model_manifest import Method, PersonasOf
 from whoseboat.records import Message
-from whoseboat.tailoring import generation, harm, inference_personas, merging, model_folder, pairs, stages, training
+from whoseboat.tailoring import (
+    generation,
+    harm,
+    inference_personas,
+    merging,
+    model_folder,
+    pairs,
+    prompting,
+    stages,
+    training,
+)
 from whoseboat.tailoring.training import train
 from whoseboat.uploads import never_uploaded
 
@@ -655,8 +665,9 @@ def test_dpo_starts_from_a_model_of_its_own_setting(shop: Workshop, tmp_path: Pa
 def test_only_adapters_are_merged(shop: Workshop, tmp_path: Path) -> None:
     """A few-shot model has nothing to merge."""
     train(shop.recipe(method="few-shot"), tmp_path / "shown")
-    with pytest.raises(UsageError, match="no adapter"):
+    with pytest.raises(UsageError, match="no adapter") as caught:
         merging.merge(tmp_path / "shown", tmp_path / "out")
+    assert "nothing to merge" in caught.value.todo
     with pytest.raises(DataError, match="no such model folder"):
         merging.merge(tmp_path / "nowhere", tmp_path / "out")
 
@@ -674,7 +685,7 @@ def test_progress_is_told(shop: Workshop, tmp_path: Path) -> None:
 def test_a_persona_is_told_by_the_user() -> None:
     """A persona said by the user stands behind what is asked, and nothing else changes."""
     prompt = (Message("user", "Hi"), Message("assistant", "Yes?"), Message("user", "Tie a knot."))
-    told = generation.told_by_user(prompt, "The user is a sailor.")
+    told = prompting.told_by_user(prompt, "The user is a sailor.")
     assert told[:2] == prompt[:2]
     assert told[2].content == "Tie a knot. I am a sailor."
 

@@ -327,7 +327,10 @@ def _show_trained(path: Path, made: ModelManifest, best: int | None, refused: Ma
 
 def _show_refusals(made: ModelManifest) -> None:
     if made.refusals:
-        told = ", ".join(f"{one.rate:.2f} with persona {printable(one.persona)}" for one in made.refusals)
+        told = ", ".join(
+            f"{one.rate:.2f} " + ("without a persona" if one.persona == "none" else f"as {printable(one.persona)}")
+            for one in made.refusals
+        )
         typer.echo(f"refuses harmful requests: {told} (n {made.refusals[0].n} each; intervals are in its card)")
 
 

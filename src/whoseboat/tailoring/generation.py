@@ -234,7 +234,9 @@ class _Rows:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not self._file.tell() and self.path.is_file() and not self.path.stat().st_size:
+            self.path.unlink()  # nothing was written: no file is left that would pass for answers
         self._file.close()
 
     def without_those_there(self, cases: Iterable[Given], progress: Progress) -> Iterator[Given]:

@@ -107,6 +107,7 @@ def _some(found: Iterator[Given], kind: Kind, refused: Refusals) -> Iterator[Giv
     if is_empty:
         todo = {
             "retrieved": "add the config retrieved to the set (whoseboat.tailoring.retrieval.add_retrieved)",
+            "shuffled": "take more pairs: a larger set, or another split (--split)",
             "human": "check that the table's ids or prompts are those of the set",
         }
         raise DataError(

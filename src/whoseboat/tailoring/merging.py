@@ -46,7 +46,8 @@ def merge(
     found, out = model_folder.read(folder), Path(out)
     made = found.manifest
     if not found.is_adapter:
-        raise UsageError("the weights are no adapter", where=str(folder), found=f"relation {made.relation}")
+        todo = "there is nothing to merge: it holds no weights" if made.relation == "prompt" else "it is whole already"
+        raise UsageError("the weights are no adapter", where=str(folder), found=f"relation {made.relation}", todo=todo)
     base = BaseModel(made.base_model, made.base_revision, made.base_licence).public_name
     recipe = replace(recipes.load(found.path / model_folder.RECIPE), base_model=base)
     with whole_folder(out, overwrite=overwrite) as new:
