@@ -75,6 +75,8 @@ _REASONS = {
     "unusable_reply": "the language model was asked twice and named no usable persona",
 }
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
+# What verdicts are called where the reader of contrast reads personas of contrast.
+_ROUND_TRIP = "reader round-trip"
 # Another one that a check of single rows flags.
 _FLAGGED = re.compile(r"flagged_([a-z_]{1,40})")
 # What they mean where a table is read, which documents nothing.
@@ -99,7 +101,9 @@ def dataset_card(manifest: Manifest, examples: Sequence[dataset.Record], *, figu
 
     """
     model = manifest.engine_details.get("model") if manifest.uses_language_model else None
-    by_reader = any(str(check.get("judge") or "").startswith("contrast") for check in manifest.checks)
+    by_reader = any(
+        "contrast" in str(check.get("judge") or "") or check.get("judge") == _ROUND_TRIP for check in manifest.checks
+    )
     return render(
         "whoseboat.dataset_cards",
         "dataset.md.jinja",
@@ -125,6 +129,7 @@ def dataset_card(manifest: Manifest, examples: Sequence[dataset.Record], *, figu
             "terms": terms_of([str(model)]) if model else [],
             "lengths": _lengths(manifest),
             "by_reader": by_reader,
+            "notes": _notes(manifest),
             "circular": by_reader and manifest.uses_language_model is False,
             "english_only": set(manifest.languages) == {"en"},
             "figure": figure,
@@ -135,6 +140,17 @@ def dataset_card(manifest: Manifest, examples: Sequence[dataset.Record], *, figu
             "year": (manifest.releases[0].date if manifest.releases else manifest.built_at)[:4],
         },
     )
+
+
+def _notes(manifest: Manifest) -> list[tuple[list[str], str]]:
+    """Return what readers must know of figures of checks, each note once, with the names of the figures it is on."""
+    found: dict[str, list[str]] = {}
+    for check in manifest.checks:
+        if check.get("note"):
+            names = found.setdefault(str(check["note"]), [])
+            if check["name"] not in names:
+                names.append(str(check["name"]))
+    return [(names, note) for note, names in found.items()]
 
 
 def dataset_yaml(manifest: Manifest) -> str:

@@ -26,7 +26,7 @@ from typing import Any, TypedDict, Unpack
 from whoseboat import __version__
 from whoseboat import judge as judges
 from whoseboat.errors import UsageError
-from whoseboat.judge import READER, Form, Judge
+from whoseboat.judge import READER, Form, Judge, Question
 from whoseboat.judge.progress import reporter
 from whoseboat.llm.budget import Tally
 from whoseboat.llm.settings import LanguageModel
@@ -121,9 +121,11 @@ def check(
 
     """
     paths = _distinct(folders)
-    asked, limit = _judge(judge, settings)
-    made = [_manifest(path) for path in paths]  # what is wrong is said before the work
-    found = [_check(path, about, asked, limit, on_progress) for path, about in zip(paths, made, strict=True)]
+    _judge(judge, settings)  # what is wrong is said before the work
+    made = [_manifest(path) for path in paths]
+    found = [
+        _check(path, about, *_judge(judge, settings), on_progress) for path, about in zip(paths, made, strict=True)
+    ]
     folders_checked = tuple(folder for folder, _ in found)
     if len(found) == 1:
         return Checks(folders_checked)
@@ -212,7 +214,8 @@ def _check(
         summary = _summary(made, judge, pairs, checked, table.counts)
         text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         told = replace(made, checks=tuple(_in_card(figure) for figure in summary["figures"] if is_headline(figure)))
-        rewrite(path, told, {CHECKS_TABLE: Path(directory) / CHECKS_TABLE, CHECKS: text.encode()})
+        prompts = judge.files(*_asked(judge, checked))
+        rewrite(path, told, {CHECKS_TABLE: Path(directory) / CHECKS_TABLE, CHECKS: text.encode(), **prompts})
     scored = Scored.of(path.name, made.engine, pairs, by_judge[0].findings)
     return CheckedFolder(path, summary), scored
 
@@ -274,15 +277,27 @@ def _summary(
         "engine": made.engine,
         "pairs": sum(made.rows.get("pairs", {}).values()),
         "judged": len(pairs),
-        "judge": {"name": judge.name, "label": judges.judge_label(judge, engines), **_about(judge)},
+        "judge": {"name": judge.name, "label": judges.judge_label(judge, engines), **_about(judge, checked)},
         "figures": [_plain(figure) for one in checked for figure in one.figures],
         "tables": {name: table for one in checked for name, table in one.tables.items()},
         "counts": counts,
     }
 
 
-def _about(judge: Judge) -> dict[str, Any]:
-    return dict(judge.about("picks"))
+def _about(judge: Judge, checked: Sequence[Checked]) -> dict[str, Any]:
+    """Return what is told of the judge: how many answers were there before makes no difference."""
+    return {name: value for name, value in judge.about(*_asked(judge, checked)).items() if name != "requests"}
+
+
+def _asked(judge: Judge, checked: Sequence[Checked]) -> list[Question]:
+    """Return the questions that were put to the judge."""
+    tables = {name: table for one in checked for name, table in one.tables.items()}
+    questions: dict[str, Question] = {
+        "accuracy": accuracy.QUESTION,
+        "preference": preference.QUESTION,
+        "reasons": reasons.QUESTION,
+    }
+    return [question for name, question in questions.items() if "skipped" not in tables.get(name, {"skipped": ""})]
 
 
 def _plain(figure: CheckFigure) -> dict[str, Any]:

@@ -1,0 +1,234 @@
+"""Checking a folder as a user does: what is written, what is told, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from llm_server import LlmServer
+from typer.testing import CliRunner
+
+import whoseboat
+from whoseboat.cards.checks import faults
+from whoseboat.cards.markup import UNNAMED
+from whoseboat.cli import app
+from whoseboat.quality.checking import Progress, estimate_check
+
+COLUMNS = ["id", "split", "side", "check", "value", "is_bad", "detail"]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the bundled sample."""
+    return whoseboat.build("sample", tmp_path_factory.mktemp("built") / "sample").path
+
+
+@pytest.fixture
+def folder(built: Path, tmp_path: Path) -> Path:
+    """Give a copy of it that a test may change."""
+    return Path(shutil.copytree(built, tmp_path / "sample"))
+
+
+@pytest.fixture(scope="module")
+def checked(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Check a copy of it by the offline reader."""
+    path = Path(shutil.copytree(built, tmp_path_factory.mktemp("checked") / "sample"))
+    whoseboat.check(path)
+    return path
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """Return what checks.json holds."""
+    found: dict[str, Any] = json.loads((path / "checks.json").read_text(encoding="utf-8"))
+    return found
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """Return what manifest.json holds."""
+    found: dict[str, Any] = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    return found
+
+
+def of(found: Mapping[str, Any], name: str, side: str, part: str = "") -> dict[str, Any]:
+    """Return one figure."""
+    (figure,) = [one for one in found["figures"] if (one["name"], one["side"], one["part"]) == (name, side, part)]
+    return dict(figure)
+
+
+def test_a_folder_is_told_what_was_found(checked: Path) -> None:
+    """Table, summary, card and manifest agree, and the folder is whole."""
+    found, table = summary(checked), pq.read_table(checked / "checks.parquet")
+    assert table.column_names == COLUMNS
+    rows = table.to_pylist()
+    assert found["pairs"] == found["judged"] == 96
+    assert found["data_digest"] == manifest(checked)["data_digest"]
+    of_accuracy = [row for row in rows if row["check"] == "accuracy"]
+    assert len(of_accuracy) == 2 * 96
+    for side in ("chosen", "rejected"):
+        right = sum(row["value"] == 1 for row in of_accuracy if row["side"] == side)
+        assert of(found, "accuracy (strict)", side)["value"] == pytest.approx(right / 96)
+        bad = sum(row["is_bad"] for row in of_accuracy if row["side"] == side)
+        assert found["counts"]["accuracy"][side] == {"looked_at": 96, "bad": bad}
+    assert found["judge"]["label"] == "reader round-trip"
+    assert "skipped" in found["tables"]["preference"]
+    assert "skipped" in found["tables"]["reasons"]
+    assert {"saliency", "sameness", "care", "form", "leakage", "shortcuts"} <= set(found["tables"])
+
+
+def test_the_card_says_that_a_round_trip_is_one(checked: Path) -> None:
+    """Figures stand in manifest and card, with their interval, and the card can be published."""
+    card, told = (checked / "README.md").read_text(encoding="utf-8"), manifest(checked)["checks"]
+    assert {"specificity", "flip accuracy", "right form"} <= {one["name"] for one in told}
+    assert "next to circular" in card
+    assert "None were made." not in card
+    value = next(one for one in told if one["name"] == "specificity" and one["side"] == "both")
+    assert f"| specificity | both | {value['value']:.3f} | {value['low']:.3f} to {value['high']:.3f} |" in card
+    files = [path.relative_to(checked).as_posix() for path in checked.rglob("*") if path.is_file()]
+    assert [fault for fault in faults(card, "dataset", files) if UNNAMED not in fault] == []
+    assert {"checks.json", "checks.parquet"} <= set(manifest(checked)["files"])
+    assert card.count("personas made by contrast and read by contrast") == 1
+
+
+def test_rows_are_left_as_they_are(checked: Path, built: Path) -> None:
+    """Nothing but card, manifest and what was found differs; `load_dataset` reads the folder as before."""
+    for path in sorted(built.rglob("*.parquet")):
+        assert (checked / path.relative_to(built)).read_bytes() == path.read_bytes()
+    before, after = manifest(built), manifest(checked)
+    assert {name for name in after if after[name] != before[name]} == {"checks", "files"}
+
+
+def test_checking_again_gives_the_same(checked: Path) -> None:
+    """Who checks twice has the same files."""
+    names = ("checks.json", "checks.parquet", "README.md", "manifest.json")
+    before = [(checked / name).read_bytes() for name in names]
+    whoseboat.check(checked)
+    assert [(checked / name).read_bytes() for name in names] == before
+
+
+def test_a_sample_is_a_part_of_a_larger_one(folder: Path) -> None:
+    """The judge is asked about so many pairs; rules look at all."""
+    ids = {}
+    for number in (20, 40):
+        found = whoseboat.check(folder, sample=number).folders[0].checks
+        assert found["judged"] == number
+        assert of(found, "right form", "chosen")["n"] == 96
+        rows = pq.read_table(folder / "checks.parquet").to_pylist()
+        ids[number] = {row["id"] for row in rows if row["check"] == "accuracy"}
+        assert len(ids[number]) == number
+    assert ids[20] < ids[40]
+
+
+def test_what_people_wrote_into_the_card_stays(folder: Path) -> None:
+    """Words outside the generated block, and files that are not the folder's, are kept."""
+    card = folder / "README.md"
+    card.write_text(card.read_text(encoding="utf-8") + "\n## Notes\n\nWritten by a person.\n", encoding="utf-8")
+    (folder / "mine.txt").write_text("mine", encoding="utf-8")
+    whoseboat.check(folder, sample=5)
+    assert "Written by a person." in card.read_text(encoding="utf-8")
+    assert (folder / "mine.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_language_model_judges(folder: Path, tmp_path: Path) -> None:
+    """Its requests are kept: the same check asks nothing again; the preference is asked without prompt and response."""
+
+    def reply(messages: list[dict[str, Any]]) -> str:
+        return "1"
+
+    with LlmServer(key=None, model="judge", structured=False) as server:
+        server.reply = reply
+        model = whoseboat.LanguageModel("judge", base_url=server.base_url, cache_dir=tmp_path / "cache")
+        estimated = estimate_check(folder, judge=model, sample=6)
+        found = whoseboat.check(folder, judge=model, sample=6).folders[0].checks
+        asked = len(server.calls)
+        assert asked == estimated.requests == 6 * 8 + 6 * 2
+        whoseboat.check(folder, judge=model, sample=6)
+        assert len(server.calls) == asked
+    assert found["judge"]["name"] == "judge"
+    assert (folder / "prompts" / "judge_picks.v1.jinja").is_file()
+    assert set(found["judge"]["prompts"]) == {"picks", "persona_preference"}
+    # Who always takes what is shown first contradicts itself in every pair.
+    assert of(found, "accuracy (paper)", "both")["value"] == 0.5
+    assert of(found, "accuracy (strict)", "both")["value"] == 0
+    assert of(found, "specificity", "both")["value"] == 0
+    assert of(found, "position bias", "both")["value"] == 1
+    assert of(found, "preference (ties)", "both")["value"] == 1
+
+
+def test_several_folders_are_compared(built: Path, tmp_path: Path) -> None:
+    """Differences are over the pairs that both have; personas that swap sides lose what the others win."""
+    rows = [row for path in built.glob("pairs/*.parquet") for row in pq.read_table(path).to_pylist()]
+    swapped = tmp_path / "personas.jsonl"
+    swapped.write_text(
+        "".join(
+            json.dumps(
+                {"id": row["id"], "chosen_persona": row["rejected_persona"], "rejected_persona": row["chosen_persona"]}
+            )
+            + "\n"
+            for row in rows
+        ),
+        encoding="utf-8",
+    )
+    first = Path(shutil.copytree(built, tmp_path / "first"))
+    second = whoseboat.build("sample", tmp_path / "second", personas=swapped).path
+    found = whoseboat.check([first, second])
+    assert found.comparison is not None
+    assert found.comparison.names == ("first", "second")
+    (both,) = [one for one in found.comparison.differences if one.side == "both"]
+    accuracies = [of(one.checks, "accuracy (strict)", "both")["value"] for one in found.folders]
+    assert both.figure.value == pytest.approx(accuracies[1] - accuracies[0])
+    assert both.figure.value is not None
+    assert both.figure.value < -0.5
+    assert (both.name, both.than, both.figure.n) == ("second", "first", 192)
+
+
+def test_progress_is_told(folder: Path) -> None:
+    """First of reading, then of each question."""
+    told: list[str] = []
+
+    def note(progress: Progress) -> None:
+        if not told or told[-1] != progress.at:
+            told.append(progress.at)
+
+    whoseboat.check(folder, sample=5, on_progress=note)
+    assert told == ["reading", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["nowhere"], 1, "not a folder of ours"),
+        (["{folder}", "{folder}/"], 2, "a folder was named twice"),
+        (["{folder}", "--sample", "0"], 2, "--sample takes a number of pairs"),
+        (["{folder}", "--judge", "nobody"], 2, "unknown judge"),
+        (["{folder}", "--judge", "contrast-reader", "--judge-model", "m"], 2, "two judges"),
+        (["{folder}", "--concurrency", "3"], 2, "of use with a language model only"),
+        (["{folder}", "--dry-run"], 2, "costs nothing"),
+        (["{folder}", "--form", "essay", "--judge-model", "m", "--judge-base-url", "http://127.0.0.1:9/v1"], 2, "form"),
+    ],
+)
+def test_what_cannot_be_right_is_told(folder: Path, arguments: list[str], code: int, says: str) -> None:
+    """One clear message, and the folder is as it was."""
+    before = (folder / "manifest.json").read_bytes()
+    done = CliRunner().invoke(app, ["check", *(one.format(folder=folder) for one in arguments)])
+    assert isinstance(done.exception, whoseboat.WhoseboatError | SystemExit)
+    assert says in str(done.exception) + done.output
+    assert getattr(done.exception, "exit_code", code) == code
+    assert (folder / "manifest.json").read_bytes() == before
+    assert not (folder / "checks.json").exists()
+
+
+def test_the_command_prints(folder: Path) -> None:
+    """Headlines as a table; with --json everything, of each folder."""
+    done = CliRunner().invoke(app, ["check", str(folder), "--sample", "30"])
+    assert done.exit_code == 0, done.output
+    assert "specificity" in done.output
+    assert "accuracy (paper)" not in done.output
+    assert "accuracy (paper)" in CliRunner().invoke(app, ["check", str(folder), "--sample", "30", "--all"]).output
+    printed = json.loads(CliRunner().invoke(app, ["check", str(folder), "--sample", "30", "--json"]).stdout)
+    assert printed["folders"] == [summary(folder)]
+    assert printed["comparison"] is None
