@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,6 +155,53 @@ def test_the_whole_grid_on_a_tiny_model(shop: Workshop, hub: LoopbackHub, tmp_pa
     assert all([rate["n"] for rate in one["refusals"]] == [40, 40, 40] for one in made)
     again = ok(hub, tmp_path, "train", "fixed", "--smoke", "--data", shop.data, "--out", tmp_path / "grid")
     assert again.count(": was there (") == 12
+
+
+def test_from_pairs_to_a_published_model_with_its_figures(shop: Workshop, hub: LoopbackHub, tmp_path: Path) -> None:
+    """Build, publish, train on the release, generate, evaluate, figures into the card, publish: a command each."""
+    import yaml
+    from huggingface_hub import ModelCard, parse_eval_result_entries
+
+    release, note = f"{ORG}/sample@v1.0.0", ("--license", "apache-2.0", "--license-note", "Made up for a test.")
+    ok(hub, tmp_path, "build", "sample", "--out", "set", "--limit", "120")
+    ok(hub, tmp_path, "publish", "set", "--to", f"{ORG}/sample", "--yes")
+    tried = recipe(shop, tmp_path, max_length=1024, data=release, refusals=True, refusal_tokens=2)
+    assert "refuses harmful requests" in ok(hub, tmp_path, "train", tried, "method=dpo", "--out", "tuned")
+    asked = ("--data", release, "--split", "train", "--limit", "6", "--max-new-tokens", "6", "--out")
+    ok(hub, tmp_path, "generate", "tuned", *asked, "own.jsonl")
+    ok(hub, tmp_path, "generate", "tuned", *asked, "shuffled.jsonl", "--personas", "shuffled")
+    other = ("base.jsonl", "--max-new-tokens", "4")  # two steps of training change no word
+    ok(hub, tmp_path, "generate", BASE, *asked, *other)  # the untuned baseline, from the Hub
+    missing = command(hub, tmp_path, "generate", f"{ORG}/nothing", *asked, "none.jsonl")
+    assert missing.returncode == 1
+    assert "no such model on the Hub" in missing.stderr
+    by = ("--judge", "contrast-reader", "--cases", "set", "--out")
+    ok(hub, tmp_path, "evaluate", "shuffled=shuffled.jsonl", "own=own.jsonl", *by, "control")
+    ok(hub, tmp_path, "evaluate", "base=base.jsonl", "own=own.jsonl", *by, "ranking")
+    card = ("score", "tuned", release, "--split", "train", "--into-card", "--evaluation")
+    refused = command(hub, tmp_path, *card, "ranking")  # the reader ranks no models
+    assert refused.returncode == 1
+    assert "ranks no models" in refused.stderr
+    assert "serves_own_over_shuffled" in ok(hub, tmp_path, *card, "control")
+    ok(hub, tmp_path, "evaluate", "own=own.jsonl", "shuffled=shuffled.jsonl", *by, "turned")
+    found = [json.loads(ok(hub, tmp_path, *card, which, "--json")) for which in ("control", "turned")]
+    first, second = ([(figure["name"], figure["side"], figure["value"]) for figure in figures] for figures in found)
+    assert first == second  # and below: nothing is there twice
+    ok(hub, tmp_path, "publish", "tuned", "--to", f"{ORG}/tuned", "--yes", *note)
+    commit, data = hub.repos["model", f"{ORG}/tuned"].commits[-1], hub.repos["dataset", f"{ORG}/sample"].commits[-1]
+    shown: Any = ModelCard(commit.files["README.md"].decode())
+    assert "reader round-trip: serves\\_own\\_over\\_shuffled".replace("\\", "") in shown.text.replace("\\", "")
+    assert "(assets/curves.png)" in shown.text
+    assert commit.files["assets/curves.png"].startswith(b"\x89PNG")
+    assert "sympathetic" in shown.text
+    told = {one.metric_name: one for one in shown.data.eval_results}
+    assert len(told) == 3
+    assert {one.metric_type for one in told.values()} == {"serves_own_over_shuffled"}
+    assert {(one.dataset_type, one.dataset_revision) for one in told.values()} == {(f"{ORG}/sample", data.oid)}
+    (path,) = [name for name in commit.files if name.startswith(".eval_results/")]
+    entries = parse_eval_result_entries(yaml.safe_load(commit.files[path]))
+    assert {entry.dataset_id for entry in entries} == {f"{ORG}/sample"}
+    assert all("contrast-reader" in str(entry.notes) for entry in entries)
 
 
 _PAGE = """

@@ -20,6 +20,8 @@ _FIGURES = {
     "0: the persona of the pair is worth no more than anybody's.",
     "flip_accuracy": "the share of pairs in which both personas have the response of their side ranked higher. A model "
     "that takes no notice of personas scores exactly 0.",
+    "own_over_shuffled": "net of its own answers for the pairs' personas over its own for shuffled ones, judged by the "
+    "pairs' personas. 0: which persona it is told makes no difference that the judge sees.",
     "net": "wins less losses over wins, losses and ties, from -1 to 1. A pair is won or lost if both orders say so.",
     "win_rate": "wins over wins and losses; ties are left out of it, so look at `net` as well.",
 }
@@ -54,12 +56,13 @@ def model_card(manifest: ModelManifest, *, figure: str | None = None) -> str:
             "place": manifest.repo or UNNAMED,
             "revision": f"v{manifest.version}" if manifest.version else None,
             "results": [_row(result) for result in manifest.results],
-            "figures": [(name, about) for name, about in _FIGURES.items() if name in shown],
+            "figures": [(name, about) for name, about in _FIGURES.items() if any(_is_a(one, name) for one in shown)],
             "has_baseline": any(result.against for result in manifest.results),
             "has_reader": any(_by_reader(result) for result in manifest.results),
             "has_intrinsic": any(not result.judge for result in manifest.results),
             "has_shuffled": any(
-                result.persona == "shuffled" or "specificity" in result.name for result in manifest.results
+                result.persona == "shuffled" or "specificity" in result.name or _is_a(result.name, "own_over_shuffled")
+                for result in manifest.results
             ),
             "template_text": manifest.template_text,
             "template_literal": as_literal(manifest.template_text),
@@ -178,13 +181,18 @@ def _curves_in_words(manifest: ModelManifest) -> str:
     return f"{said}; in validation {as_number(took.validation_loss)} with {kept}."
 
 
+def _is_a(name: str, figure: str) -> bool:
+    """Say whether a figure is of a kind: what is judged has the question before it, as in `serves_net`."""
+    return name == figure or name in {f"{question}_{figure}" for question in ("quality", "serves", "picks")}
+
+
 def _by_reader(result: Result) -> bool:
     return result.judge.partition("-")[0] == _READER
 
 
 def _refuse_rankings_by_the_reader(manifest: ModelManifest) -> None:
     for result in manifest.results:
-        if _by_reader(result) and (result.against or result.name in _RANKINGS):
+        if _by_reader(result) and (result.against or any(_is_a(result.name, name) for name in _RANKINGS)):
             raise DataError(
                 "cards refuse model rankings judged by the reader",
                 where=f"result {result.name}",

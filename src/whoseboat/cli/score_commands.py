@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -15,7 +16,7 @@ from whoseboat.cli.train_commands import _needed, _quiet
 from whoseboat.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from whoseboat.model_manifest import Refusals, Template
+    from whoseboat.model_manifest import Refusals, Result, Template
     from whoseboat.tailoring.inference_personas import Kind
     from whoseboat.tailoring.loading import Dtype
     from whoseboat.tailoring.scoring import Progress, Scores
@@ -67,6 +68,14 @@ def score(
     into_card: Annotated[
         bool, typer.Option("--into-card", help="Put the figures into the model folder's manifest and card.")
     ] = False,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="Score nothing: take the model's figures out of this folder of `whoseboat evaluate`."),
+    ] = None,
+    called: Annotated[
+        str | None,
+        typer.Option("--as", help="What that evaluation calls the model.  [default: told by its generations]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON file.")] = False,
 ) -> None:
     """Score the pairs of a set by a model's own likelihoods: whether it ranks responses by the persona.
@@ -77,6 +86,11 @@ def score(
     with interruptible(), _needed():
         from whoseboat.tailoring import harm, loading, scorecards, scoring
 
+        if evaluation is not None:
+            _take_evaluation(model, evaluation, dataset, split, config, called, into_card, as_json)
+            return
+        if called is not None:
+            raise UsageError("--as names a model of an evaluation", todo="name one: --evaluation FOLDER")
         scoring.check_free(out, overwrite=overwrite)
         if into_card and not Path(model).is_dir():
             raise UsageError("--into-card takes a model folder on this machine", found=model)
@@ -113,6 +127,33 @@ def score(
         _show(scores, rates or (), out)
 
 
+def _take_evaluation(
+    model: str,
+    evaluation: Path,
+    dataset: str,
+    split: str,
+    config: str | None,
+    called: str | None,
+    into_card: bool,
+    as_json: bool,
+) -> None:
+    """Show the figures that an evaluation has of a model, and put them into its card where that is wanted."""
+    from whoseboat.tailoring import evaluations, model_folder, pairs, scorecards
+
+    made = model_folder.read(model).manifest
+    on = pairs.load(dataset, config=config).trained_on
+    results = evaluations.results_of(evaluation, made, on, split=split, called=called)
+    if into_card:
+        scorecards.into_card(model, results)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in results], ensure_ascii=False))
+        return
+    against = f" against {printable(results[0].against)}" if results[0].against else ""
+    typer.echo(f"{printable(made.name)}{against}, judged by {printable(results[0].judge)}")
+    _show_results(results)
+    typer.echo(f"{model}: {'in manifest and card' if into_card else 'to put them into its card: --into-card'}")
+
+
 def _counted() -> Callable[[Progress], None]:
     last = time.monotonic()
 
@@ -135,11 +176,7 @@ def _show(scores: Scores, rates: tuple[Refusals, ...], out: Path) -> None:
         else "no reference, so no implicit rewards, log-probabilities alone"
     )
     typer.echo(f"{printable(scores.model)}: {scores.pairs:,} pairs; {compared}")
-    for one in scores.results():
-        value = "none" if one.value is None else f"{one.value:.4f}"
-        interval = "" if one.low is None or one.high is None else f" ({one.low:.4f} to {one.high:.4f})"
-        side = {"": "", "both": ", both sides"}.get(one.side, f", {one.side} side")
-        typer.echo(f"  {one.name}{side}: {value}{interval}, n {one.n:,}")
+    _show_results(scores.results())
     for rate in rates:
         told = f"{rate.rate:.3f} ({rate.low:.3f} to {rate.high:.3f}), n {rate.n:,}"
         typer.echo(f"  refuses harmful requests, persona {printable(rate.persona)}: {told}")
@@ -147,3 +184,11 @@ def _show(scores: Scores, rates: tuple[Refusals, ...], out: Path) -> None:
         if refused.counts:
             typer.echo(f"  left out of {kind} personas: {printable(refused.in_words())}")
     typer.echo(f"{out}: all figures; ranking is not generation")
+
+
+def _show_results(results: Sequence[Result]) -> None:
+    for one in results:
+        value = "none" if one.value is None else f"{one.value:.4f}"
+        interval = "" if one.low is None or one.high is None else f" ({one.low:.4f} to {one.high:.4f})"
+        side = {"": "", "both": ", both sides"}.get(one.side, f", {one.side} side")
+        typer.echo(f"  {one.name}{side}: {value}{interval}, n {one.n:,}")

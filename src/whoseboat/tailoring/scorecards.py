@@ -31,11 +31,12 @@ def into_card(
 ) -> ModelFolder:
     """Put figures by likelihood and refusal rates into a model folder, whole or not at all.
 
-    Earlier figures by likelihood on the same split go, those of judges stay. What people wrote into the card stays.
+    Earlier figures by likelihood on the same split go where new ones come; of those of judges the ones go that are had
+    anew. What people wrote into the card stays.
 
     Args:
         folder: a model folder of ours; its weights are not copied.
-        results: `whoseboat.tailoring.scoring.Scores.results`.
+        results: `whoseboat.tailoring.scoring.Scores.results`, or `whoseboat.tailoring.evaluations.results_of`.
         refusals: `whoseboat.tailoring.harm.refusals`; None: those that are there stay.
         refusals_missing: why there are no refusal rates, where none are there.
 
@@ -69,12 +70,19 @@ def into_card(
 
 def _kept(made: ModelManifest, results: Sequence[Result]) -> list[Result]:
     """Return the results that the new ones do not replace."""
-    where = {(one.dataset, one.config, one.split) for one in results}
+    scored = {(one.dataset, one.config, one.split) for one in results if not one.judge}
+    judged = {_of_what(one) for one in results if one.judge}
     return [
         one
         for one in made.results
-        if one.judge or one.name not in _NAMES or (one.dataset, one.config, one.split) not in where
+        if (one.judge or one.name not in _NAMES or (one.dataset, one.config, one.split) not in scored)
+        and _of_what(one) not in judged
     ]
+
+
+def _of_what(one: Result) -> tuple[str, ...]:
+    """Return what tells a figure from others, but for its value."""
+    return (one.name, one.side, one.persona, one.judge, one.against, one.dataset, one.config, one.split)
 
 
 def _owned(path: Path, made: ModelManifest) -> list[str]:
