@@ -99,6 +99,14 @@ def build(
     base_url: Annotated[
         str | None, typer.Option(help="The endpoint up to /v1.  [default: OPENAI_BASE_URL, else OpenAI's]")
     ] = None,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            help='In place of an endpoint: a command that starts a server of the model for this run, "vllm serve M"; '
+            "a free port is added, or stands for {port}."
+        ),
+    ] = None,
+    serve_wait: Annotated[float, typer.Option(help="Seconds until that server has to be healthy.")] = 1800.0,
     parameter: Annotated[
         list[str] | None, typer.Option(help="Sent with every request, KEY=VALUE: temperature=0.7; may be repeated.")
     ] = None,
@@ -130,6 +138,8 @@ def build(
         engine,
         model,
         base_url=base_url,
+        serve=serve,
+        serve_wait=serve_wait,
         parameters=parameters(parameter or []),
         prompts=prompts,
         samples=samples,

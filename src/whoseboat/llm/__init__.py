@@ -7,6 +7,7 @@ pace       how many requests at once, and when to pause
 budget     tokens and cost, counted and limited
 client     one request, until it is answered or given up
 pool       many of them, in the order of their items
+serving    a server that a run starts for itself, watches and ends; keeper: what ends it when the run is killed
 batch      the same requests through the Batch API
 ```
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -19,7 +20,8 @@ from whoseboat.llm import replies
 from whoseboat.llm.budget import Budget, Reservation, Tally, estimate_tokens
 from whoseboat.llm.pace import Pace
 from whoseboat.llm.replies import Fault, Remedy, Reply
-from whoseboat.llm.settings import LanguageModel, without_key
+from whoseboat.llm.serving import Server
+from whoseboat.llm.settings import LanguageModel, cache_directory, without_key
 from whoseboat.llm.wire import RefusedError, TooLargeError, UnreachableError, Wire
 
 # Waits between attempts: doubled each time, half of it by chance, so that those who failed together do not return so.
@@ -31,6 +33,8 @@ _LARGEST_ANSWER = 8 << 20
 # So many attempts that find nobody there end a run that has never reached anybody: no later one is likely to.
 _ABSENCES = 3
 _LOST = "connection_lost"
+# How often a request looks whether the server it waits for is healthy.
+_LOOK_SECONDS = 0.1
 # A server that refuses the form of a reply says so with one of these.
 _REFUSES_FORM = {"http_400", "http_422", "http_501"}
 # Where others were answered, these tell of the one request, whatever the words.
@@ -39,6 +43,9 @@ _OF_ONE_REQUEST = {"http_400", "http_422"}
 
 class Client:
     """Asks one endpoint; an asynchronous context manager.
+
+    Where the model names a command that starts a server, it is started for the first request. As long as it is not
+    healthy all requests wait; those that were lost as it died are sent again, which is no attempt of theirs.
 
     Args:
         model: which endpoint and model, and how patiently.
@@ -50,13 +57,17 @@ class Client:
     def __init__(self, model: LanguageModel, tally: Tally, response_format: Mapping[str, Any] | None = None) -> None:
         self._model, self._tally = model, tally
         self._key = model.key()
-        self._url = f"{model.endpoint}/chat/completions"
+        self._server = None if model.serve is None else _server(model, model.serve)
         self._pace = Pace(model.concurrency)
         self._budget = Budget(tally, model)
         self._form = b"" if response_format is None else b',"response_format":' + orjson.dumps(response_format) + b"}"
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        self._wire = Wire(self._url, headers, model.deadline, _LARGEST_ANSWER)
+        self._wire = self._wire_to(self._server.base_url if self._server else model.endpoint)
         self._absences = 0
+
+    def _wire_to(self, base_url: str) -> Wire:
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._url = f"{base_url}/chat/completions"
+        return Wire(self._url, headers, self._model.deadline, _LARGEST_ANSWER, by_proxy=self._server is None)
 
     async def ask(self, body: bytes) -> Reply | Fault:
         """Send a request, and again where that may help; return the reply, or the fault the request ends with.
@@ -69,6 +80,7 @@ class Client:
         attempts = 0
         plain = False
         while True:
+            generation = await self._healthy()
             started, reservation = await self._admitted(body)
             form = b"" if plain else self._form
             answered = False
@@ -86,6 +98,9 @@ class Client:
                 self._budget.count(answer.prompt_tokens, answer.completion_tokens or 0, len(body))
             if form and answer.remedy is Remedy.STOP and answer.reason in _REFUSES_FORM:
                 plain = True  # perhaps it is the form it does not know
+                continue
+            if answer.reason == _LOST and await self._has_died(generation):
+                self._tally.retried += 1
                 continue
             attempts += 1
             if answer.remedy is Remedy.STOP and answer.reason in _OF_ONE_REQUEST and self._tally.answered:
@@ -110,6 +125,27 @@ class Client:
             if not in_flight:
                 raise self._budget.spent()
             await asyncio.sleep(0.01)
+
+    async def _healthy(self) -> int:
+        """Wait until the server is healthy, where it is this run's own; return how often it has died."""
+        server = self._server
+        if server is None:
+            return 0
+        server.start()
+        while not server.is_healthy:
+            server.check()
+            self._tally.note = server.waited_for
+            await asyncio.sleep(_LOOK_SECONDS)
+        if not self._url.startswith(server.base_url):  # its first port was taken by another meanwhile
+            self._wire = self._wire_to(server.base_url)
+        return server.generation
+
+    async def _has_died(self, generation: int) -> bool:
+        """Say whether a connection was lost since the server died, which is this run's own; if so, it lives again."""
+        if self._server is None:
+            return False
+        self._server.doubt(generation)
+        return await self._healthy() != generation
 
     async def _attempt(self, body: bytes) -> Reply | Fault:
         try:
@@ -183,6 +219,16 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._wire.close()
+        if self._server is not None:
+            self._server.stop()
+            if self._server.never_failed:
+                self._server.log.unlink(missing_ok=True)
+
+
+def _server(model: LanguageModel, command: str) -> Server:
+    """Return the server that a model's command starts; its log is among the answers that are kept."""
+    log = cache_directory(model.cache_dir) / "servers" / f"{secrets.token_hex(4)}.log"
+    return Server(command, log=log, wait_seconds=model.serve_wait)
 
 
 def refused(model: LanguageModel, fault: Fault) -> WhoseboatError:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from whoseboat.errors import DataError, UsageError
+from whoseboat.llm import serving
 
 OPENAI = "https://api.openai.com/v1"
 _ROUTER_HOST = "router.huggingface.co"
@@ -65,6 +66,9 @@ class LanguageModel:
         price_out: dollars per million completion tokens.
         retry_failed: ask again what failed in an earlier run.
         cache_dir: where answers are kept; without it `XDG_CACHE_HOME/whoseboat`.
+        serve: a command that starts a server of the model on this machine, such as `vllm serve MODEL`, in place of an
+            endpoint: started when something is to be asked, ended with the run (see `whoseboat.llm.serving`).
+        serve_wait: seconds it may take until that server is healthy.
 
     Raises:
         UsageError: something that cannot be right.
@@ -87,6 +91,8 @@ class LanguageModel:
     price_out: float | None = None
     retry_failed: bool = False
     cache_dir: Path | str | None = None
+    serve: str | None = None
+    serve_wait: float = serving.WAIT_SECONDS
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -97,13 +103,14 @@ class LanguageModel:
                 raise UsageError(f"--{name.replace('_', '-')} is no whole number", found=repr(getattr(self, name)))
         for name in ("max_cost", "max_tokens", "price_in", "price_out"):
             _at_least(name, getattr(self, name), 0)
-        _at_least("deadline", self.deadline, 0.001)
+        for name in ("deadline", "serve_wait"):
+            _at_least(name, getattr(self, name), 0.001)
         if (self.price_in is None) != (self.price_out is None):
             raise UsageError("one of two prices", expected="both --price-in and --price-out; 0 for what costs nothing")
         if not 0 <= self.max_failure_rate <= 1:
             raise UsageError("--max-failure-rate is no share", expected="0 to 1", found=str(self.max_failure_rate))
         self._check_parameters()
-        _check_url(self.endpoint)
+        self._check_endpoint()
         if self.max_cost is not None and self.prices is None:
             raise UsageError(
                 "--max-cost needs the prices of the model",
@@ -130,14 +137,30 @@ class LanguageModel:
         if self.samples > 1 and self.parameters.get("temperature") == 0:
             raise UsageError("further samples at temperature 0 are all alike", todo="raise it, or ask for one sample")
 
+    def _check_endpoint(self) -> None:
+        if self.serve is None:
+            _check_url(self.endpoint)
+        elif self.base_url is not None or self.batch:
+            raise UsageError(
+                "--serve starts an endpoint of its own, without a Batch API",
+                expected="no --base-url, and engine openai",
+                found=self.base_url or "engine openai-batch",
+            )
+        else:
+            serving.words(self.serve)
+
     @property
     def endpoint(self) -> str:
-        """The endpoint up to `/v1`, without a slash at its end."""
+        """The endpoint up to `/v1`, without a slash at its end; the command, where that is to start a server."""
+        if self.serve is not None:
+            return serving.told(self.serve)
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
 
     @property
     def kind(self) -> EndpointKind:
         """What the manifest tells of the endpoint: its kind, not its name."""
+        if self.serve is not None:
+            return "this-machine"
         host = urlsplit(self.endpoint).hostname or ""
         if host.endswith("api.openai.com"):
             return "openai"

@@ -70,17 +70,20 @@ class Wire:
         headers: sent with every request.
         deadline: seconds an exchange may take, connecting included.
         largest: bytes an answer may have.
+        by_proxy: go by the proxy that the environment names.
 
     Raises:
         UsageError: an address, a header or a proxy of the environment that cannot be right.
 
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str], deadline: float, largest: int) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], deadline: float, largest: int, *, by_proxy: bool = True
+    ) -> None:
         self._url = _split(url, "the endpoint")
         self._host, self._port = _place_of(self._url, "the endpoint")
         self._deadline, self._largest = deadline, largest
-        self._proxy = _proxy_of(self._url)
+        self._proxy = _proxy_of(self._url) if by_proxy else None
         self._tls = ssl.create_default_context() if self._url.scheme == "https" else None
         self._head = self._fixed_head(headers)
         self._idle: list[_Connection] = []
