@@ -325,6 +325,26 @@ def test_what_an_endpoint_refuses_has_no_row(shop: Workshop, server: LlmServer, 
     assert {row["side"] for row in rows(tmp_path / "said.jsonl")} == {"chosen"}
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_reply_that_an_endpoint_cuts_off_is_a_row(
+    shop: Workshop, server: LlmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: bool
+) -> None:
+    """It is asked for once, stands there as far as it goes with finish=length, and comes out of the journal as such."""
+    quick = replace(LIMITS, first_poll=0.01, longest_poll=0.02)
+    monkeypatch.setattr("whoseboat.batching.ask_by_batch", partial(batching.ask_by_batch, limits=quick))
+    server.fault("cut_off", matching="dry words", times=3)
+    model = LanguageModel("toy-model", base_url=server.base_url, cache_dir=tmp_path / "cache", batch=batch)
+    for name in ("one.jsonl", "two.jsonl"):
+        done = generate(model, cases(shop), tmp_path / name)
+        assert (done.rows, done.cut_off, done.refusals.counts.total()) == (6, 3, 0)
+        found = {row["side"]: (row["response"], row["finish"]) for row in rows(tmp_path / name)}
+        whole = "For The user is a sailor and prefers {}.: ahoy!"
+        dry = whole.format("dry words")
+        assert found == {"chosen": (whole.format("vivid images"), "stop"), "rejected": (dry[: len(dry) // 2], "length")}
+    if not batch:
+        assert len(server.calls) == 6
+
+
 def test_the_batch_api_answers_as_well(
     shop: Workshop, server: LlmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from whoseboat.journal import Answer, Journal
 from whoseboat.llm.budget import Tally, estimate_tokens
 from whoseboat.llm.client import Client
 from whoseboat.llm.pool import Pool
-from whoseboat.llm.replies import Remedy, Reply
+from whoseboat.llm.replies import Fault, Remedy, Reply
 from whoseboat.llm.settings import LanguageModel, cache_directory
 from whoseboat.personas import UNUSABLE_REPLY, Unusable
 from whoseboat.prompts import Messages, PromptError
@@ -56,6 +56,7 @@ class Asking(ABC, Generic[Item, Task, Outcome]):
 
     """
 
+    takes_cut_off = False  # a reply that is cut off fails as `cut_off`, its text as the detail, and is not asked again
     units = "rows"  # what fails or does not
     retried = "requests that were refused or got no usable reply"  # what --retry-failed asks again
 
@@ -212,7 +213,7 @@ class Asking(ABC, Generic[Item, Task, Outcome]):
                 answer = self.keep(key, Answer(reply.content, *tokens))
             else:
                 may_pass = reply.remedy is not Remedy.FAIL
-                answer = self.keep(key, Answer(reply.detail, *tokens, reply.reason), may_pass=may_pass)
+                answer = self.keep(key, Answer(self.told_by(reply), *tokens, reply.reason), may_pass=may_pass)
             future.set_result(answer)
             return answer
         except WhoseboatError as error:
@@ -222,6 +223,10 @@ class Asking(ABC, Generic[Item, Task, Outcome]):
         finally:
             future.cancel()
             del asked[key]
+
+    def told_by(self, fault: Fault) -> str:
+        """Return what is kept of a fault: its detail, or what was said before it was cut off, where that is wanted."""
+        return (self.takes_cut_off and fault.content) or fault.detail
 
     def count(self, failure: Unusable | None) -> None:
         """Count what has come to its end, failed or not.
@@ -276,7 +281,7 @@ def ask_at_once(
     asking: Asking[Item, Task, Outcome], items: Iterable[Item]
 ) -> Iterator[tuple[Item, list[Outcome | Unusable]]]:
     """Yield every item with the outcomes of its tasks, asking for what the journal lacks many requests at once."""
-    client = Client(asking.model, asking.tally, asking.form)
+    client = Client(asking.model, asking.tally, asking.form, takes_cut_off=asking.takes_cut_off)
     answered = partial(asking.answered, client)
     pool: Pool[Item, Task, Outcome | Unusable] = Pool(asking.tasks, answered, asking.model.concurrency, client)
     return pool.run(items)

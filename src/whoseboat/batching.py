@@ -109,8 +109,8 @@ class _Round:
             self._budget.count(*tokens, length)
         if isinstance(answer, Reply):
             self._settle(key, Answer(answer.content, *tokens))
-        elif answer.remedy is Remedy.FAIL:
-            self._settle(key, Answer(answer.detail, *tokens, failed=answer.reason))
+        elif answer.remedy is Remedy.FAIL or (self._asking.takes_cut_off and answer.content):
+            self._settle(key, Answer(self._asking.told_by(answer), *tokens, failed=answer.reason))
         else:
             self._faults[key] = answer
             self._is_form_refused |= answer.remedy is Remedy.STOP and answer.reason in _REFUSES_FORM

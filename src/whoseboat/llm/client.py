@@ -51,11 +51,19 @@ class Client:
         model: which endpoint and model, and how patiently.
         tally: where requests and tokens are counted.
         response_format: the form of reply asked for as long as the server takes it.
+        takes_cut_off: a reply that is cut off is what was asked for, and not asked for again.
 
     """
 
-    def __init__(self, model: LanguageModel, tally: Tally, response_format: Mapping[str, Any] | None = None) -> None:
-        self._model, self._tally = model, tally
+    def __init__(
+        self,
+        model: LanguageModel,
+        tally: Tally,
+        response_format: Mapping[str, Any] | None = None,
+        *,
+        takes_cut_off: bool = False,
+    ) -> None:
+        self._model, self._tally, self._takes_cut_off = model, tally, takes_cut_off
         self._key = model.key()
         self._server = None if model.serve is None else _server(model, model.serve)
         self._pace = Pace(model.concurrency)
@@ -102,6 +110,8 @@ class Client:
             if answer.reason == _LOST and await self._has_died(generation):
                 self._tally.retried += 1
                 continue
+            if self._takes_cut_off and answer.content:
+                return replace(answer, remedy=Remedy.FAIL)
             attempts += 1
             if answer.remedy is Remedy.STOP and answer.reason in _OF_ONE_REQUEST and self._tally.answered:
                 return replace(answer, remedy=Remedy.FAIL)

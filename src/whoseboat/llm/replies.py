@@ -48,6 +48,7 @@ class Fault:
     """Why there is no reply: a reason in a word, the server's words, and the remedy.
 
     `retry_after` is in seconds, where the server said so; tokens are counted where it charged for them all the same.
+    `content` is what the model said before it was cut off.
     """
 
     remedy: Remedy
@@ -56,6 +57,7 @@ class Fault:
     retry_after: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    content: str = ""
 
 
 def read(status: int, body: bytes, retry_after: str | None = None) -> Reply | Fault:
@@ -106,7 +108,7 @@ def _of_choice(choice: dict[str, Any], tokens: tuple[int | None, int | None]) ->
     if message.get("refusal"):
         return Fault(Remedy.FAIL, "refusal", f"the model declined: {message['refusal']!s:.300}", None, *tokens)
     if finish == "length":
-        return Fault(Remedy.RETRY, "cut_off", "the reply was cut off at the token limit", None, *tokens)
+        return Fault(Remedy.RETRY, "cut_off", "the reply was cut off at the token limit", None, *tokens, content or "")
     if content is None:
         return Fault(Remedy.RETRY, "null_content", "the reply holds no text", None, *tokens)
     return Reply(content, *tokens)

@@ -8,9 +8,9 @@ model, run                                        who said it, and a digest of a
 
 A model folder answers in batches, padded on the left, and stops at the token or the text that ends a reply. What stands
 in the file is not asked again. An endpoint's answers are in the journal, as those of all that is asked of one; a reply
-that it cuts off counts as failed there. A model that was trained without personas is told them by its user, in the
-first person, behind what is asked. Any other causal language model answers as well, as the untuned baseline
-(`whoseboat.tailoring.untuned`).
+that it cuts off is a row as well, and is not asked for again. A model that was trained without personas is told them by
+its user, in the first person, behind what is asked. Any other causal language model answers as well, as the untuned
+baseline (`whoseboat.tailoring.untuned`).
 """
 
 from __future__ import annotations
@@ -491,6 +491,7 @@ def _chained(first: Given, rest: Iterator[Given]) -> Iterator[Given]:
 class _Generating(Asking[Given, Given, Said]):
     """What is asked of an endpoint about a case: one reply."""
 
+    takes_cut_off = True
     units = "responses"
     retried = "requests that were refused"
 
@@ -525,13 +526,20 @@ class _Endpoint:
         with open_journal(model) as journal:
             asking = _Generating(model, journal, tally, None, "generation")
             for given, outcomes in _asked_of(asking, cases):
-                for outcome in outcomes:
+                for outcome in map(_or_cut_off, outcomes):
                     asking.count(outcome if isinstance(outcome, Unusable) else None)
                     if isinstance(outcome, Unusable):
                         refusals.add(outcome.reason, f"id {given.pair.id}: {outcome.detail}")
                     else:
                         yield given, outcome
             asking.end()
+
+
+def _or_cut_off(outcome: Said | Unusable) -> Said | Unusable:
+    """Return what was said before a reply was cut off as such."""
+    if isinstance(outcome, Unusable) and outcome.reason == "cut_off":
+        return Said(outcome.detail.strip(), "length")
+    return outcome
 
 
 def _asked_of(asking: _Generating, cases: Iterator[Given]) -> Iterator[tuple[Given, list[Said | Unusable]]]:
