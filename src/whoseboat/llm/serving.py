@@ -11,7 +11,6 @@ so that a run with nothing left to ask waits for no model.
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import shlex
@@ -338,6 +337,8 @@ def _free_port() -> int:
 
 def _is_healthy(port: int) -> bool:
     """Say whether a server says that it is healthy, or, where it has no word for that, lists its models."""
+    import http.client  # not before it is needed: settings are read by every command
+
     status = 0
     for path in ("/health", "/v1/models"):
         connection = http.client.HTTPConnection(HOST, port, timeout=_PROBE_SECONDS)  # by no proxy
