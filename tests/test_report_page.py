@@ -126,6 +126,12 @@ def is_open(browser: Browser) -> bool:
     return bool(browser.execute_script("return document.getElementById('pair').open"))
 
 
+def wait_until_closed(browser: Browser) -> None:
+    """Wait until no pair is open, and the list has what the page does then behind it."""
+    script = "return !document.getElementById('pair').open && !location.hash.includes('pair=')"
+    WebDriverWait(browser, 30).until(lambda driver: driver.execute_script(script))
+
+
 def opened(browser: Browser) -> str:
     """Return what is shown of the pair that is open."""
     WebDriverWait(browser, 30).until(is_open)
@@ -209,6 +215,7 @@ def test_a_pair_is_shown_side_by_side_as_it_is(browser: Browser, pairs: list[Che
         assert left.location["y"] == right.location["y"]
         assert left.location["x"] + left.size["width"] <= right.location["x"]
         at(browser, "close").click()
+        wait_until_closed(browser)
     assert not browser.find_elements(By.CSS_SELECTOR, "img, iframe, svg style, #shown script")
 
 
@@ -247,7 +254,10 @@ def test_a_link_opens_the_pair_again_with_its_filters(browser: Browser, pairs: l
     browser.find_element(By.CSS_SELECTOR, "#list a").click()
     opened(browser)
     browser.back()
-    WebDriverWait(browser, 30).until(lambda driver: not is_open(driver))
+    wait_until_closed(browser)
+    WebDriverWait(browser, 30).until(
+        lambda driver: driver.switch_to.active_element.get_attribute("data-id") == listed(driver)[0]
+    )
 
 
 def test_all_can_be_done_by_keys(browser: Browser) -> None:
@@ -266,7 +276,7 @@ def test_all_can_be_done_by_keys(browser: Browser) -> None:
     press(browser, Keys.ARROW_LEFT, "k")
     assert ids[0] in opened(browser)
     press(browser, "j", Keys.ESCAPE)
-    WebDriverWait(browser, 30).until(lambda driver: not is_open(driver))
+    wait_until_closed(browser)
     assert browser.switch_to.active_element.get_attribute("data-id") == ids[1]
     assert "pair=" not in browser.current_url
     assert "q=boats" in browser.current_url
