@@ -54,7 +54,7 @@ function explore() {
   const list = at("list"), dialog = at("pair"), controls = ["q", "split", "side", "check", "sort"];
   let state = { ...DEFAULTS, page: 1, pair: "" };
   let found = rows;
-  let last = ""; // the pair that was shown last: the focus goes back to it
+  let lastShown = ""; // the pair whose place in the list gets the focus when it is closed
 
   const text = (value) => (Array.isArray(value) ? value[0] : value);
   const plain = (name) => name.replaceAll("_", " ");
@@ -219,7 +219,7 @@ function explore() {
   };
 
   const fill = (row) => {
-    last = row.id;
+    lastShown = row.id;
     at("pair-title").textContent = "Pair " + row.id + " \u00b7 " + row.split + (row.part ? " \u00b7 " + row.part : "");
     const shown = at("shown");
     const earlier = row.prompt.slice(0, -1), last = row.prompt.slice(-1);
@@ -277,7 +277,7 @@ function explore() {
 
   dialog.addEventListener("close", () => {
     keep({ pair: "" });
-    const link = [...list.querySelectorAll("a")].find((one) => one.dataset.id === last);
+    const link = [...list.querySelectorAll("a")].find((one) => one.dataset.id === lastShown);
     if (link) link.focus();
   });
 
