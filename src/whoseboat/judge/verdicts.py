@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from whoseboat.personas import Unusable, spoken
 from whoseboat.records import Message, one_line, root_of
+from whoseboat.redaction import redact
 
 Form = Literal["choice", "rubric"]
 FORMS: tuple[Form, ...] = ("choice", "rubric")
@@ -147,8 +148,8 @@ class Unreadable:
 
     @property
     def detail(self) -> str:
-        """What is wrong, with the beginning of the reply."""
-        return f"{self.problem}: {self.reply[:_MOST_SHOWN]}"
+        """What is wrong, with the beginning of the reply; keys are taken out first: half of one would not be known."""
+        return f"{self.problem}: {redact(self.reply)[0][:_MOST_SHOWN]}"
 
 
 Outcome = Reading | Unreadable
