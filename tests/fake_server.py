@@ -97,7 +97,10 @@ def serve(given: argparse.Namespace) -> None:
         def log_message(self, format: str, *words: object) -> None:
             """Say nothing."""
 
-    ThreadingHTTPServer((given.host, given.port), Handler).serve_forever()
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # where it is full, a connection takes seconds
+
+    Server((given.host, given.port), Handler).serve_forever()
 
 
 def tell(events: Path, line: str) -> None:
