@@ -7,7 +7,7 @@ python="${PYTHON:-python3}"
 [ -x .venv-test/bin/python ] || "$python" -m venv .venv-test
 pip="pip install --quiet --disable-pip-version-check --constraint constraints.txt"
 .venv-test/bin/python -m $pip torch  # first by itself, so that the version pinned for tests is the one taken
-.venv-test/bin/python -m $pip --editable '.[train,metric,dev]'
+.venv-test/bin/python -m $pip --editable '.[train,metric,scale,dev]'
 export PATH="$PWD/.venv-test/bin:$PATH"
 
 ruff check .

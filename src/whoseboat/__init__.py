@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from whoseboat.pipeline import Progress as Progress
     from whoseboat.pipeline import build as build
     from whoseboat.pipeline import estimate as estimate
+    from whoseboat.quality.checking import Checks as Checks
+    from whoseboat.quality.checking import check as check
     from whoseboat.records import Pair as Pair
     from whoseboat.records import Persona as Persona
     from whoseboat.releases.differences import Difference as Difference
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from whoseboat.reporting.writing import Reported as Reported
     from whoseboat.reporting.writing import report as report
     from whoseboat.rewriting import first_person as first_person
+    from whoseboat.scale.running import Launched as Launched
+    from whoseboat.scale.running import build_in_tasks as build_in_tasks
     from whoseboat.tailoring.generation import Generated as Generated
     from whoseboat.tailoring.generation import generate as generate
     from whoseboat.tailoring.merging import merge as merge
@@ -52,11 +56,13 @@ if TYPE_CHECKING:
     from whoseboat.tailoring.training import Trained as Trained
     from whoseboat.tailoring.training import train as train
     from whoseboat.tailoring.training import train_grid as train_grid
+    from whoseboat.tasks import Task as Task
 
 # Where each exported name comes from; imported when first asked for, so that `import whoseboat` costs nothing.
 _EXPORTS = {
     "Agreement": "agreement.agreeing",
     "Built": "pipeline",
+    "Checks": "quality.checking",
     "DataError": "errors",
     "Difference": "releases.differences",
     "Evaluated": "evaluation.evaluating",
@@ -64,6 +70,7 @@ _EXPORTS = {
     "Generated": "tailoring.generation",
     "HubError": "errors",
     "LanguageModel": "llm.settings",
+    "Launched": "scale.running",
     "Listed": "releases.listing",
     "OutputError": "errors",
     "Pair": "records",
@@ -73,11 +80,14 @@ _EXPORTS = {
     "Recipe": "tailoring.recipe",
     "Reported": "reporting.writing",
     "Takedown": "releases.takedowns",
+    "Task": "tasks",
     "Trained": "tailoring.training",
     "UsageError": "errors",
     "WhoseboatError": "errors",
     "agree": "agreement.agreeing",
     "build": "pipeline",
+    "build_in_tasks": "scale.running",
+    "check": "quality.checking",
     "diff": "releases.differences",
     "estimate": "pipeline",
     "evaluate": "evaluation.evaluating",

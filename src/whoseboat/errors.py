@@ -76,6 +76,9 @@ class Interrupted(WhoseboatError):
             todo="run the same command again: what a language model answered is kept and not asked again",
         )
 
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[()]]:  # an error of a task goes from process to process
+        return type(self), ()
+
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not among the known ones, with the nearest of them."""

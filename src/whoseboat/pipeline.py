@@ -27,6 +27,7 @@ from whoseboat.records import Row
 from whoseboat.redaction import Redactor
 from whoseboat.screening import Item, first, sample, screen
 from whoseboat.sources import Reading, Request
+from whoseboat.tasks import Task, of_task
 from whoseboat.writer import DatasetWriter
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Built:
 
 
 class Wanted(TypedDict, total=False):
-    """Which pairs are wanted, by keyword; what is left out is as `_wanted` has it.
+    """Which pairs are wanted, by keyword; what is left out is as `wanted_of` has it.
 
     Keys:
         data_dir: a file or directory in the set's published layout; without it the source is read from the Hub.
@@ -119,6 +120,7 @@ def build(
     personas: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
+    task: Task | None = None,
     **wanted: Unpack[Wanted],
 ) -> Built:
     """Turn a preference set into a dataset folder with personas, complete by itself, that `load_dataset` reads.
@@ -132,6 +134,8 @@ def build(
         overwrite: replace a dataset folder that is there; what people wrote into its card outside the generated block,
             and files that are not the folder's own, stay.
         on_progress: called at the start, a few times a second while rows come, and at the end; always with one object.
+        task: build only the conversations of one task of several: a part of the set, without a card, which may be
+            empty (see `whoseboat.build_in_tasks`, which joins the parts).
         wanted: which pairs: the keywords of `Wanted`.
 
     Returns:
@@ -146,13 +150,13 @@ def build(
             kept: the same call goes on where this one stopped.
 
     """
-    request, selection = _wanted(**wanted)
+    request, selection = wanted_of(**wanted)
     if personas is not None and engine is not None:
         raise UsageError("both an engine and personas were given", expected="one of them")
     chosen = engines.find(engine or ("published" if sources.find(source).has_personas else "contrast"))
     meter = Meter()
     if overwrite:
-        take_apart(_card_there(Path(out)), str(Path(out) / "README.md"))  # what is wrong is said before the work
+        take_apart(card_there(Path(out)), str(Path(out) / "README.md"))  # what is wrong is said before the work
     with whole_folder(Path(out), overwrite) as directory, _calm_collector():
         if personas is not None:
             chosen = engines.brought(Path(personas))
@@ -162,9 +166,9 @@ def build(
         files = len(reading.provenance.files)
         progress = Progress(tally=chosen.tally, share_read=lambda: meter.share(files))
         told = replace(selection, exclude=tuple(roots.told))
-        made = _write_folder(directory, reading, told, chosen, progress, on_progress, roots)
+        made = _write_folder(directory, reading, told, chosen, progress, on_progress, roots, task)
         if overwrite:
-            made = _with_words_of(_card_there(Path(out)), directory, made)
+            made = with_words_of(card_there(Path(out)), directory, made)
     return Built(Path(out), made)
 
 
@@ -188,13 +192,13 @@ def estimate(source: str, *, engine: LanguageModel, **wanted: Unpack[Wanted]) ->
         raise UsageError(
             "an estimate is for a language model", expected="engine=LanguageModel(...)", found=repr(engine)
         )
-    request, selection = _wanted(**wanted)
+    request, selection = wanted_of(**wanted)
     reading = sources.read(source, request)
     flagging = _flagging(selection)
     return inference.estimate(engine, _select(reading.pairs, selection, Roots(selection.exclude), Redactor(), flagging))
 
 
-def _card_there(out: Path) -> str:
+def card_there(out: Path) -> str:
     """Return the card of the folder that is to be replaced, empty where there is none.
 
     Raises:
@@ -206,7 +210,7 @@ def _card_there(out: Path) -> str:
     return (card_of(Folder(out)) or "") if (out / CARD).is_file() else ""
 
 
-def _with_words_of(card: str, directory: Path, made: Manifest) -> Manifest:
+def with_words_of(card: str, directory: Path, made: Manifest) -> Manifest:
     """Write into a folder's card what people wrote into another one, and return the manifest that goes with it."""
     path = directory / "README.md"
     path.write_text(cards.merge(path.read_text(encoding="utf-8"), None, card), encoding="utf-8")
@@ -228,7 +232,7 @@ def _calm_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _wanted(
+def wanted_of(
     data_dir: str | os.PathLike[str] | None = None,
     repo: str | None = None,
     revision: str | None = None,
@@ -267,13 +271,18 @@ def _write_folder(
     progress: Progress,
     on_progress: Callable[[Progress], None] | None,
     roots: Roots,
+    task: Task | None = None,
 ) -> Manifest:
     started = time.monotonic()
     report = _reporter(progress, on_progress)
     redactor = Redactor()
     flagging = _flagging(selection)
     with DatasetWriter(directory, selection.include_unsafe) as writer:
-        rows = engine.infer(_counted(_select(reading.pairs, selection, roots, redactor, flagging), progress))
+        before = None if engine.name == "brought" else task  # a table of personas is held against all pairs
+        items = _select(reading.pairs, selection, roots, redactor, flagging, before)
+        rows = engine.infer(_counted(items, progress))
+        if task and not before:
+            rows = of_task(rows, task)
         for item in flagging.rows(rows) if flagging else rows:
             if isinstance(item, Row):
                 writer.add(redactor.row(item))
@@ -284,7 +293,7 @@ def _write_folder(
             report()
     if on_progress:
         on_progress(progress)
-    if progress.rows == 0:
+    if progress.rows == 0 and task is None:
         raise _nothing_left(progress, reading)
     made = Manifest(
         name=_dataset_name(reading.provenance.name, engine),
@@ -313,8 +322,9 @@ def _write_folder(
     for name, content in engine.files.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_bytes(content)
-    card = cards.dataset_card(made, writer.examples())
-    (directory / "README.md").write_text(card, encoding="utf-8")
+    if task is None:
+        card = cards.dataset_card(made, writer.examples())
+        (directory / "README.md").write_text(card, encoding="utf-8")
     made = replace(made, files=manifest.describe_files(directory))
     (directory / manifest.FILE).write_text(made.to_json(), encoding="utf-8")
     return made
@@ -330,8 +340,15 @@ def _flagging(selection: Selection) -> Flagging | None:
 
 
 def _select(
-    items: Iterable[Item], selection: Selection, roots: Roots, redactor: Redactor, flagging: Flagging | None
+    items: Iterable[Item],
+    selection: Selection,
+    roots: Roots,
+    redactor: Redactor,
+    flagging: Flagging | None,
+    task: Task | None = None,
 ) -> Iterator[Item]:
+    if task and selection.limit is None:
+        items = of_task(items, task)
     screened = screen(
         items,
         max_characters=selection.max_characters,
@@ -344,9 +361,8 @@ def _select(
         screened = flagging.pairs(screened)  # before anything is drawn, and before a language model is paid
     if selection.limit is None:
         return screened
-    if selection.head:
-        return first(screened, selection.limit)
-    return sample(screened, selection.limit, selection.seed)
+    drawn = first(screened, selection.limit) if selection.head else sample(screened, selection.limit, selection.seed)
+    return of_task(drawn, task) if task else drawn  # all tasks draw the same
 
 
 def _counted(items: Iterable[Item], progress: Progress) -> Iterator[Item]:

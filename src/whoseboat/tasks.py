@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from whoseboat.errors import UsageError
-from whoseboat.records import Drop, Pair, root_of
+from whoseboat.records import Drop, Pair, Row, root_of
 from whoseboat.redaction import redact
 
-Item = Pair | Drop
+Item = TypeVar("Item", bound=Pair | Row | Drop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,10 @@ class Task:
     def __post_init__(self) -> None:
         if self.of < 1 or not 0 <= self.rank < self.of:
             raise UsageError(
-                "no such task", expected="0 to the number of tasks less one", found=f"{self.rank}, {self.of}"
+                "no such task", expected="0 to the number of tasks less one", found=f"{self.rank} of {self.of}"
             )
 
-    def keeps(self, item: Item) -> bool:
+    def keeps(self, item: Pair | Row | Drop) -> bool:
         """Say whether a pair is this task's, by its conversation; of what is no pair, by where it stood."""
         return self.of == 1 or _number(_name(item)) % self.of == self.rank
 
@@ -47,11 +48,12 @@ def of_task(items: Iterable[Item], task: Task) -> Iterator[Item]:
     return filter(task.keeps, items)
 
 
-def _name(item: Item) -> str:
+def _name(item: Pair | Row | Drop) -> str:
     if isinstance(item, Drop):
         origin = item.origin
         return f"{origin.file}\0{origin.split}\0{origin.line}"
-    first = next(message.content for message in item.prompt if message.role == "user")
+    prompt = item.prompt if isinstance(item, Pair) else item.pair.prompt
+    first = next(message.content for message in prompt if message.role == "user")
     return root_of(redact(first)[0])  # pairs that differ in a secret alone are duplicates, and have to meet
 
 

@@ -12,6 +12,7 @@ import typer
 
 from whoseboat.cli.arguments import assignments, interruptible, parameters, repo_and_revision
 from whoseboat.cli.progress import build_progress
+from whoseboat.cli.tasks import InTasks, show_launched
 from whoseboat.errors import UsageError, printable, unknown
 from whoseboat.llm.settings import LanguageModel
 
@@ -129,6 +130,20 @@ def build(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be asked and what it would cost; send nothing.")
     ] = False,
+    tasks: Annotated[
+        int | None, typer.Option(help="Cut the build into this many tasks; the same set comes out of any number.")
+    ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Where tasks run: local, slurm, ray or jobs.  [default: local]")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="The most tasks at once.")] = None,
+    executor_config: Annotated[
+        Path | None, typer.Option(help="Settings of the executor, a YAML file: partition, time, cpus_per_task, ...")
+    ] = None,
+    shared: Annotated[
+        str | None,
+        typer.Option(help="A folder all tasks see, a path or hf://, s3://, ...  [default: a hidden one beside --out]"),
+    ] = None,
 ) -> None:
     """Turn a preference set into a dataset folder with inferred personas."""
     from whoseboat import pipeline
@@ -172,6 +187,7 @@ def build(
         "exclude": exclude or [],
         "drop_flagged": drop_flagged,
     }
+    in_tasks = InTasks(tasks, executor, workers, executor_config, shared)
     _warn_of_licence(license)
     with interruptible():
         if dry_run:
@@ -179,10 +195,23 @@ def build(
                 raise UsageError("--dry-run says what a language model would be asked", todo="name one: --model M")
             show_estimate(pipeline.estimate(source, engine=chosen, **wanted), chosen, as_json)
             return
-        with build_progress() as on_progress:
-            built = pipeline.build(
-                source, out, engine=chosen, personas=personas, overwrite=overwrite, on_progress=on_progress, **wanted
-            )
+        if tasks is not None:
+            made = in_tasks.build(source, out, engine=chosen, personas=personas, overwrite=overwrite, wanted=wanted)
+            if not isinstance(made, pipeline.Built):
+                show_launched(made, as_json)
+                return
+            built = made
+        else:
+            with build_progress() as on_progress:
+                built = pipeline.build(
+                    source,
+                    out,
+                    engine=chosen,
+                    personas=personas,
+                    overwrite=overwrite,
+                    on_progress=on_progress,
+                    **wanted,
+                )
     if as_json:
         typer.echo(json.dumps({"path": str(built.path), **asdict(built.manifest)}))
         _warn_of_malformed(built)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from whoseboat import __version__
-from whoseboat.errors import DataError, UsageError, unknown
+from whoseboat.errors import DataError, OutputError, UsageError, unknown
 
 Kind = Literal["local", "slurm", "ray", "jobs"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _CLASSES: Mapping[Kind, tuple[str, str]] = {
-    "local": ("datatrove.executor.local", "LocalPipelineExecutor"),
+    "local": ("whoseboat.scale.quiet", "QuietLocalExecutor"),
     "slurm": ("datatrove.executor.slurm", "SlurmPipelineExecutor"),
     "ray": ("datatrove.executor.ray", "RayPipelineExecutor"),
     "jobs": ("datatrove.executor.jobs", "JobsPipelineExecutor"),
@@ -23,7 +24,8 @@ _CLASSES: Mapping[Kind, tuple[str, str]] = {
 _GIVEN = frozenset({"self", "pipeline", "tasks", "workers", "logging_dir", "skip_completed", "depends"})
 _DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
     "local": {},
-    "slurm": {"job_name": "whoseboat", "mail_type": "NONE"},
+    # What depends on a job that failed is taken out of the queue, where it would wait for ever.
+    "slurm": {"job_name": "whoseboat", "mail_type": "NONE", "sbatch_args": {"kill-on-invalid-dep": "yes"}},
     "ray": {},
     "jobs": {"dependencies": [f"whoseboat[scale]=={__version__}", "datatrove[io]"]},
 }
@@ -90,6 +92,33 @@ def make(kind: Kind, step: object, config: Mapping[str, Any], **given: Any) -> A
     """
     settings = {**_DEFAULTS[kind], **config, **given}
     return _class(kind)(pipeline=[step], **settings)
+
+
+def check_queue(jobs: Sequence[str], shared: str) -> None:
+    """Refuse to hand tasks to Slurm that it has yet.
+
+    Raises:
+        OutputError: one of the jobs has not ended.
+
+    """
+    if not jobs:
+        return
+    try:
+        said = subprocess.run(  # noqa: S603 - ids of jobs, as Slurm gave them
+            ["squeue", "--noheader", "--format=%A %T", "--jobs", ",".join(jobs)],  # noqa: S607 - as datatrove finds sbatch
+            capture_output=True,
+            text=True,
+            check=False,  # of jobs that ended long ago it says that there are none
+        )
+    except OSError:
+        return
+    if said.returncode == 0 and said.stdout.strip():
+        raise OutputError(
+            "the jobs of this run are in Slurm's queue yet",
+            where=shared,
+            found=", ".join(sorted(set(said.stdout.splitlines()))[:5]),
+            todo="wait until they have ended, or cancel them: scancel JOB",
+        )
 
 
 def connect_to_ray() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from whoseboat import cards, dataset, manifest
 from whoseboat.contents import CARD, Folder, Owned
 from whoseboat.errors import DataError
+from whoseboat.llm.settings import Prices
 from whoseboat.manifest import Manifest, SplitSize
 from whoseboat.releases.rows import examples
 
@@ -43,7 +44,12 @@ def join(parts: Sequence[tuple[Path, Manifest]], out: Path) -> Manifest:
     _check_alike([made for _, made in parts])
     made = _added([made for _, made in parts])
     if not made.rows.get("pairs"):
-        raise DataError("no pair is left in any task, so there is nothing to write", found=str(dict(made.dropped)))
+        raise DataError(
+            "no pair is left in any task, so there is nothing to write",
+            expected="at least one preference pair",
+            found=", ".join(f"{count} {reason}" for reason, count in made.dropped.items()) or "no row at all",
+            todo="check that the source and its options fit the files",
+        )
     shards = dict(_shards(parts))
     for name, path in shards.items():
         _put(path, out / name)
@@ -76,7 +82,6 @@ def _added(parts: Sequence[Manifest]) -> Manifest:
     first = parts[0]
     sums: dict[str, Any] = {name: _sum([getattr(part, name) for part in parts]) for name in _ADDED}
     sums |= {name: dict(sorted(sums[name].items())) for name in _COUNTED}
-    costs = [part.cost for part in parts if part.cost is not None]
     return replace(
         first,
         **{**sums, "rows": _by_config(sums["rows"]), "sizes": _sizes(parts)},
@@ -85,9 +90,15 @@ def _added(parts: Sequence[Manifest]) -> Manifest:
         data_digest=f"{sum(int(part.data_digest, 16) for part in parts) % 2**256:064x}",
         built_at=max(part.built_at for part in parts),
         seconds=round(sum(part.seconds for part in parts), 3),
-        cost=round(sum(costs), 6) if costs else None,
+        cost=_cost(first, sums["tokens"]),
         files={},
     )
+
+
+def _cost(part: Manifest, tokens: Mapping[str, int]) -> float | None:
+    """Return the dollars of all tokens at the price that is told of the engine."""
+    prices = part.engine_details.get("dollars_per_million_tokens")
+    return round(Prices(**prices).cost(tokens["prompt"], tokens["completion"]), 6) if prices else None
 
 
 def _sum(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.logging import logger
 
 from whoseboat import engines
 from whoseboat.llm.settings import LanguageModel
@@ -22,18 +23,33 @@ from whoseboat.scale.plan import Plan
 
 
 class BuildPart(PipelineStep):  # type: ignore[misc]  # datatrove has no types
-    """Builds the part of a task, and puts it into the shared folder."""
+    """Builds the part of a task, and puts it into the shared folder.
+
+    What goes wrong is written down there, for the finishing step to tell.
+
+    Args:
+        plan: what is built.
+        go_on: do not raise it as well, which would end the other tasks.
+
+    """
 
     name = "build a part"
     type = "whoseboat"
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, go_on: bool = False) -> None:
         super().__init__()
-        self.plan = plan
+        self.plan, self.go_on = plan, go_on
 
     def run(self, data: object = None, rank: int = 0, world_size: int = 1) -> Iterable[Document]:
         """Build the part; no document comes or goes."""
-        made = running.run_task(self.plan, rank)
+        try:
+            made = running.run_task(self.plan, rank)
+        except Exception as error:
+            running.note_failure(self.plan, rank, error)
+            if not self.go_on:
+                raise
+            logger.exception(error)
+            return ()
         if made is not None:
             self.stat_update("rows", value=sum(made.rows.get("pairs", {}).values()), unit="rows")
             self.stat_update("dropped", value=sum(made.dropped.values()), unit="rows")
