@@ -22,10 +22,11 @@ from report_sets import HOSTILE, check, contents, dataset, manifest
 
 import whoseboat
 from whoseboat import metric
+from whoseboat.cards.charts import CHARTS
 from whoseboat.errors import DataError, OutputError
 from whoseboat.quality.pairs import read_pairs
 from whoseboat.releases import artefacts
-from whoseboat.reporting import CHARTS, of_datasets, rows, words
+from whoseboat.reporting import of_datasets, rows, words
 from whoseboat.reporting.charts import NARROW, WIDE, draw_png, svg
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from whoseboat import dataset, sources
+from whoseboat.cards.charts import CHARTS, FIRST, place_of
 from whoseboat.cards.markup import UNNAMED, address_of, as_code, as_share, as_text
 from whoseboat.cards.rendering import front_matter, licence_of, licence_yaml, render, terms_of
 from whoseboat.errors import printable
@@ -130,6 +131,7 @@ def dataset_card(manifest: Manifest, examples: Sequence[dataset.Record], *, figu
             "lengths": _lengths(manifest),
             "by_reader": by_reader,
             "notes": _notes(manifest),
+            "charts": _charts(manifest),
             "circular": by_reader and manifest.uses_language_model is False,
             "english_only": set(manifest.languages) == {"en"},
             "figure": figure,
@@ -140,6 +142,15 @@ def dataset_card(manifest: Manifest, examples: Sequence[dataset.Record], *, figu
             "year": (manifest.releases[0].date if manifest.releases else manifest.built_at)[:4],
         },
     )
+
+
+def _charts(manifest: Manifest) -> dict[str, list[tuple[str, str]]]:
+    """Return the charts that are there, those shown outright and the others: the path of each, and what it shows."""
+    there = [name for name in CHARTS if place_of(name) in manifest.files]
+    return {
+        "first": [(place_of(name), CHARTS[name]) for name in there if name in FIRST],
+        "more": [(place_of(name), CHARTS[name]) for name in there if name not in FIRST],
+    }
 
 
 def _notes(manifest: Manifest) -> list[tuple[list[str], str]]:

@@ -25,6 +25,7 @@ from typing import Any, TypedDict, Unpack
 
 from whoseboat import __version__
 from whoseboat import judge as judges
+from whoseboat.cards.charts import places
 from whoseboat.errors import UsageError
 from whoseboat.judge import READER, Form, Judge, Question
 from whoseboat.judge.progress import reporter
@@ -215,7 +216,8 @@ def _check(
         text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         told = replace(made, checks=tuple(_in_card(figure) for figure in summary["figures"] if is_headline(figure)))
         prompts = judge.files(*_asked(judge, checked))
-        rewrite(path, told, {CHECKS_TABLE: Path(directory) / CHECKS_TABLE, CHECKS: text.encode(), **prompts})
+        new: dict[str, bytes | Path] = {CHECKS_TABLE: Path(directory) / CHECKS_TABLE, CHECKS: text.encode(), **prompts}
+        rewrite(path, told, new, without=places())  # charts are of the checks before
     scored = Scored.of(path.name, made.engine, pairs, by_judge[0].findings)
     return CheckedFolder(path, summary), scored
 

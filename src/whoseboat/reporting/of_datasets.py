@@ -147,8 +147,8 @@ def _accuracy(checks: Plain) -> Section:
         return Section("accuracy", "Accuracy", title, missing=skipped) if skipped else section
     said = (
         "A judge is shown the prompt, both responses and one persona, in both orders, and says which response that "
-        "user would pick. Strict: right in both orders; paper: ties count a half; consistent: of those that both "
-        "orders agree on. Flip accuracy: both personas of a pair lead to their own response.",
+        "user would pick. Strict: right in both orders; paper: each order counts by itself; consistent: of those that "
+        "both orders agree on. Flip accuracy: both personas of a pair lead to their own response.",
         "Personas of one side resemble each other, so chance is not 0.5. Specificity is what is lost when each persona "
         "is replaced by another pair's of the same side: 0 means personas say nothing of their own pair.",
         *_judge_notes(checks, wanted),

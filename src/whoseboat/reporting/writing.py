@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from whoseboat.cards.charts import places
 from whoseboat.errors import DataError, OutputError
 from whoseboat.manifest import CHECKS, Manifest, read_manifest
 from whoseboat.quality.rewritten import rewrite
-from whoseboat.reporting import CHARTS, of_datasets, of_evaluations
+from whoseboat.reporting import of_datasets, of_evaluations
 from whoseboat.reporting.charts import pngs
 from whoseboat.reporting.page import MARK, page
 from whoseboat.reporting.rows import explorer
@@ -121,7 +122,7 @@ def _no_checks(path: Path, found: str) -> DataError:
 def _put_charts(folder: Path, made: Manifest, content: Content) -> tuple[str, ...]:
     """Put the charts into a folder; what it no longer has is taken out. The names of the files are returned."""
     drawn = pngs(content.charts)
-    others = {f"assets/{name}.png" for name in CHARTS} - drawn.keys()
+    others = set(places()) - drawn.keys()
     rewrite(folder, made, drawn, without=others)
     return tuple(drawn)
 
