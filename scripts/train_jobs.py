@@ -1,8 +1,8 @@
 """Trains one model on Hugging Face Jobs, on all GPUs of a machine, and publishes it.
 
-    python scripts/train_jobs.py fixed tuning=full --data ORG/NAME --to ORG/MODEL --flavor a100x8 [--dry-run]
+    python scripts/train_jobs.py fixed tuning=full gradient_checkpointing=true --data ORG/NAME --to ORG/MODEL [--dry-run]
 
-Needs a login (`hf auth login`, or HF_TOKEN) that may write to ORG; jobs are paid for by the second. The set is one on
+Needs a login (`hf auth login`, or HF_TOKEN) that may write to ORG, and costs money. The set is one on
 the Hub: the job sees no disk of this machine. Weights are shared out among the GPUs as `scripts/fsdp.yaml` says.
 
 The model goes to the Hub at the end, as `whoseboat publish` does it. Checkpoints are on the disk of the job: a job that
