@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from whoseboat import __version__
 from whoseboat.errors import DataError, OutputError, UsageError, unknown
+from whoseboat.llm.settings import LanguageModel
 
 Kind = Literal["local", "slurm", "ray", "jobs"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -80,6 +82,17 @@ def read_config(path: Path) -> dict[str, Any]:
     return found
 
 
+def with_secrets(kind: Kind, config: Mapping[str, Any], engine: object) -> dict[str, Any]:
+    """Return settings with the key of a language model's endpoint, where an executor takes it with nothing written.
+
+    Slurm hands the environment on; nodes of Ray have their own.
+    """
+    key = os.environ.get("OPENAI_API_KEY")
+    if kind != "jobs" or not isinstance(engine, LanguageModel) or not key:
+        return dict(config)
+    return {**config, "secrets": {"OPENAI_API_KEY": key, **(config.get("secrets") or {})}}
+
+
 def make(kind: Kind, step: object, config: Mapping[str, Any], **given: Any) -> Any:  # noqa: ANN401 - datatrove has no types
     """Return an executor of one step.
 
@@ -91,6 +104,8 @@ def make(kind: Kind, step: object, config: Mapping[str, Any], **given: Any) -> A
 
     """
     settings = {**_DEFAULTS[kind], **config, **given}
+    if kind == "slurm":
+        settings["sbatch_args"] = {**_DEFAULTS[kind]["sbatch_args"], **(config.get("sbatch_args") or {})}
     return _class(kind)(pipeline=[step], **settings)
 
 
@@ -126,7 +141,7 @@ def connect_to_ray() -> None:
     import ray
 
     if not ray.is_initialized():
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, logging_level="ERROR")
 
 
 def _class(kind: Kind) -> Any:  # noqa: ANN401 - datatrove has no types

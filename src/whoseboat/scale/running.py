@@ -263,6 +263,7 @@ def _launch(kind: Kind, plan: Plan, out: Path, config: Mapping[str, Any], *, ove
         log = Path(folder.logs) / "launch.log"
     if kind == "ray":
         executors.connect_to_ray()
+    config = executors.with_secrets(kind, config, plan.engine)
     with _explained(kind, folder), quiet(log):
         given = {"tasks": plan.tasks, "workers": plan.workers, "logging_dir": folder.logs}
         building = executors.make(kind, BuildPart(plan, go_on=kind == "local"), config, **given)

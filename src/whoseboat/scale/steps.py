@@ -18,6 +18,7 @@ from datatrove.utils.logging import logger
 from whoseboat import engines
 from whoseboat.llm.settings import LanguageModel
 from whoseboat.records import Drop, Message, Origin, Pair, Row
+from whoseboat.redaction import Redactor
 from whoseboat.scale import running
 from whoseboat.scale.plan import Plan
 
@@ -76,8 +77,10 @@ class PersonaInference(PipelineStep):  # type: ignore[misc]  # datatrove has no 
     """Adds personas to documents that are preference pairs, between a reader and a writer of one's own.
 
     A document's metadata has `prompt` (a text, or messages `{role, content}`), `chosen` and `rejected` (texts); it goes
-    on with `chosen_persona`, `rejected_persona` and `persona_engine` beside them, and the pair's `id`. Documents
-    without a persona on both sides are left out, and counted by their reason.
+    on with `chosen_persona`, `rejected_persona` and `persona_engine` beside them, and `pair_id`, the id that the pair
+    has in a build. Documents without a persona on both sides are left out, and counted by their reason. Keys and
+    tokens in the texts reach neither the engine nor the personas; the texts themselves stay as they are. A language
+    model is asked with the settings given by every task, budget and requests at once included.
 
     Args:
         engine: what infers personas: a `LanguageModel`, or `contrast`, which uses none.
@@ -104,16 +107,18 @@ class PersonaInference(PipelineStep):  # type: ignore[misc]  # datatrove has no 
     def run(self, data: Iterable[Document] | None, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         """Yield the documents with their personas, in their order."""
         waiting: deque[Document] = deque()
+        redactor = Redactor()
 
         def items() -> Iterator[Pair | Drop]:
             for number, document in enumerate(data or ()):
                 waiting.append(document)
-                yield self._pair(document, number)
+                pair = self._pair(document, number)
+                yield redactor.pair(pair)[0] if isinstance(pair, Pair) else pair
 
         for found in engines.find(self.engine).infer(items()):
             document = waiting.popleft()
             if isinstance(found, Row):
-                document.metadata |= _personas(found)
+                document.metadata |= _personas(redactor.row(found))
                 self.stat_update("rows", unit="rows")
                 yield document
             else:
