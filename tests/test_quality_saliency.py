@@ -252,6 +252,21 @@ def test_flips_are_as_all_signs_tried(sums: list[int]) -> None:
     assert flip_p_value(sums) == pytest.approx(sum(total >= abs(sum(sums)) for total in totals) / len(totals))
 
 
+@given(st.lists(st.integers(-400, 400), max_size=9))
+def test_flips_of_a_few_large_conversations_are_exact(sums: list[int]) -> None:
+    """However large: four of 60 that agree have a p-value of 2/16, where the normal would say less than 0.05."""
+    totals = [abs(sum(signed)) for signed in itertools.product(*[(value, -value) for value in sums])]
+    assert flip_p_value(sums) == pytest.approx(sum(total >= abs(sum(sums)) for total in totals) / len(totals))
+    assert flip_p_value([60, 60, 60, 60]) == 0.125
+
+
+@given(st.lists(st.integers(-4, 4), min_size=13, max_size=14))
+def test_flips_of_more_are_as_all_signs_tried(sums: list[int]) -> None:
+    """Beyond a few sums, small ones are flipped exactly, too."""
+    signs = 1 - 2 * (np.arange(1 << len(sums))[:, None] >> np.arange(len(sums)) & 1)
+    assert flip_p_value(sums) == pytest.approx((np.abs(signs @ np.array(sums)) >= abs(sum(sums))).mean())
+
+
 @pytest.mark.parametrize("positive", [110, 120, 130])
 def test_flips_of_many_are_near_the_binomial(positive: int) -> None:
     """Beyond what is flipped exactly, the normal gives nearly what the binomial of 210 equal sizes does."""

@@ -57,8 +57,10 @@ FALSE_DISCOVERY_RATE = 0.05
 GROUPS = 256
 # Distinct conversations of a word are counted no further than this.
 MOST_CONVERSATIONS = 100
-# Sums of group sizes up to this are flipped exactly.
+# Sums of group sizes up to this are flipped exactly; and so few groups, of which the normal says too much: four large
+# conversations that agree cannot have a p-value below 2/16.
 _MOST_EXACT = 200
+_FEW_GROUPS = 12
 
 _CLAUSE_NOTE = (
     "over, rather than, instead of, versus, compared to (or with), as opposed to; found by words; pairs whose personas"
@@ -107,13 +109,19 @@ def weighted_log_odds(
 def flip_p_value(sums: Sequence[int]) -> float:
     """Return how often sums with random signs add up to at least as much, either way, as they do.
 
-    Exact where their sizes add up to 200 at most, else by the normal with a correction for whole numbers.
+    Exact where there are 12 sums at most or their sizes add up to 200 at most, else by the normal with a correction for
+    whole numbers.
 
     >>> flip_p_value([1, 1, 1, 1])
     0.125
     """
     sizes = [abs(value) for value in sums if value]
     total, most = abs(sum(sums)), sum(sizes)
+    if len(sizes) <= _FEW_GROUPS:
+        totals = np.zeros(1, np.int64)
+        for size in sizes:
+            totals = np.concatenate([totals + size, totals - size])
+        return float((np.abs(totals) >= total).mean())
     if most > _MOST_EXACT:
         from scipy import special
 
