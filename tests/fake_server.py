@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--port-taken", type=Path, help="say so where this file is not there, and make it")
     parser.add_argument("--start-after", type=float, default=0)
     parser.add_argument("--health", type=int, default=200, help="the status of /health")
+    parser.add_argument("--slow", type=float, default=0, help="seconds an answer takes")
     parser.add_argument("--child", action="store_true", help="start a process")
     parser.add_argument("--stubborn", action="store_true", help="it does not end when it is asked to")
     given = parser.parse_args()
@@ -75,6 +76,7 @@ def serve(given: argparse.Namespace) -> None:
             nonlocal asked
             messages = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
             digest = hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
+            time.sleep(given.slow)
             with _LOCK:
                 tell(given.events, f"ask {digest}")
                 if may_die and asked == given.die_at:

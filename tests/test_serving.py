@@ -47,7 +47,7 @@ def is_running(pid: int) -> bool:
 
 def wait_until(done: Callable[[], object]) -> None:
     """Wait until something is so."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while not done():
         assert time.monotonic() < until, "it never came to that"
         time.sleep(0.02)
@@ -140,16 +140,24 @@ def test_a_server_that_dies_at_the_start_is_explained(
     assert len(told(events, "start")) == 1
 
 
-def test_a_server_that_never_gets_healthy_is_explained_and_ended(tmp_path: Path, events: Path) -> None:
-    """It is given its time, and no more."""
-    given = command(events, "--health", "503", "--say", "loading")
-    with pytest.raises(WhoseboatError) as raised, served(given, log=tmp_path / "log", wait_seconds=1):
+def test_a_server_that_never_gets_healthy_is_explained_and_ended(tmp_path: Path) -> None:
+    """It is given its time, and no more; what it said meanwhile is shown."""
+    pid = tmp_path / "pid"
+    given = shlex.join(["sh", "-c", f"echo $$ > {shlex.quote(str(pid))}; echo loading; exec sleep 1000"])
+    with pytest.raises(WhoseboatError) as raised, served(given, log=tmp_path / "log", wait_seconds=3):
         pass
     assert raised.value.what == "the server never got healthy"
-    assert "within 1 s" in raised.value.found
-    assert "loading" in raised.value.found
+    assert "within 3 s" in raised.value.found
+    assert raised.value.found.endswith("\nloading")
     assert "--serve-wait" in raised.value.todo
-    assert not is_running(int(told(events, "start")[0][0]))
+    assert not is_running(int(pid.read_text()))
+
+
+def test_a_server_that_says_it_is_not_healthy_is_not_asked(tmp_path: Path, events: Path) -> None:
+    """It may be loading its model; that it lists its models is not enough then."""
+    never = served(command(events, "--health", "503"), log=tmp_path / "log", wait_seconds=2)
+    with pytest.raises(WhoseboatError, match="never got healthy"), never:
+        pass
 
 
 def test_a_log_that_cannot_be_written_is_explained(tmp_path: Path, events: Path) -> None:
@@ -211,8 +219,8 @@ def test_answers_are_kept_under_the_command(tmp_path: Path) -> None:
     assert here.kind == "this-machine"
 
 
-def build(tmp_path: Path, out: str, serve: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
+def line(tmp_path: Path, out: str, serve: str, *options: str) -> list[str]:
+    """Return the command of a build."""
     run = [
         sys.executable,
         "-m",
@@ -225,7 +233,12 @@ def build(tmp_path: Path, out: str, serve: str, *options: str) -> subprocess.Com
         str(tmp_path / out),
         "--json",
     ]
-    run += ["--model", "toy-model", "--serve", serve, "--cache-dir", str(tmp_path / "cache"), *options]
+    return [*run, "--model", "toy-model", "--serve", serve, "--cache-dir", str(tmp_path / "cache"), *options]
+
+
+def build(tmp_path: Path, out: str, serve: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    run = line(tmp_path, out, serve, *options)
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9"}  # nobody is there: it must not be asked
     return subprocess.run(run, capture_output=True, text=True, check=False, timeout=300, env=environment)
 
@@ -257,6 +270,34 @@ def test_a_build_goes_on_where_its_server_dies(tmp_path: Path, events: Path, att
     again = json.loads(second.stdout)
     assert (again["requests"]["answered"], again["data_digest"]) == (0, made["data_digest"])
     assert len(told(events, "start")) == 2
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("health", ["200", "503"])
+def test_a_build_that_is_interrupted_ends_its_server(
+    tmp_path: Path, events: Path, by: signal.Signals, health: str
+) -> None:
+    """Whether it is healthy or still starting."""
+    run = line(tmp_path, "out", command(events, "--health", health, "--slow", "0.5"), "--concurrency", "1")
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: told(events, "start" if health == "503" else "answer"))
+        process.send_signal(by)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + by, errors
+    assert not is_running(int(told(events, "start")[0][0]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_task_has_a_server(tmp_path: Path, events: Path) -> None:
+    """It starts its own, and the set is that of one build."""
+    pytest.importorskip("datatrove")
+    whole = build(tmp_path, "whole", command(events))
+    assert whole.returncode == 0, whole.stderr
+    elsewhere = ["--cache-dir", str(tmp_path / "other")]
+    parts = build(tmp_path, "parts", command(events), "--tasks", "2", "--workers", "1", *elsewhere)
+    assert parts.returncode == 0, parts.stderr
+    assert len(told(events, "start")) == 3
+    assert json.loads(parts.stdout)["data_digest"] == json.loads(whole.stdout)["data_digest"]
 
 
 def test_a_build_ends_where_its_server_always_dies(
