@@ -1,9 +1,10 @@
 """Trains one model on Hugging Face Jobs, on all GPUs of a machine, and publishes it.
 
-    python scripts/train_jobs.py fixed tuning=full gradient_checkpointing=true --data ORG/NAME --to ORG/MODEL [--dry-run]
+    python scripts/train_jobs.py fixed tuning=full gradient_checkpointing=true --data ORG/NAME --to ORG/MODEL
 
-Needs a login (`hf auth login`, or HF_TOKEN) that may write to ORG, and costs money. The set is one on
-the Hub: the job sees no disk of this machine. Weights are shared out among the GPUs as `scripts/fsdp.yaml` says.
+`--dry-run` shows what would be asked for. Needs a login (`hf auth login`, or HF_TOKEN) that may write to ORG, and costs
+money. The set is one on the Hub: the job sees no disk of this machine. Weights are shared out among the GPUs as
+`scripts/fsdp.yaml` says.
 
 The model goes to the Hub at the end, as `whoseboat publish` does it. Checkpoints are on the disk of the job: a job that
 runs out of --timeout begins anew, so give it room. Secrets are told by their names alone: their values are taken from
