@@ -80,6 +80,36 @@ def test_a_folder_is_told_what_was_found(checked: Path) -> None:
     assert {"saliency", "sameness", "care", "form", "leakage", "shortcuts"} <= set(found["tables"])
 
 
+def test_what_rules_look_at_is_counted_though_they_tell_of_what_is_bad_alone(tmp_path: Path) -> None:
+    """One near-duplicate of 96 personas is no share of 1; what is not in English is not looked at for its words."""
+    personas = [
+        ("The user is blind and prefers spoken answers.", "The user is patient and prefers tables."),
+        ("El usuario es directo y quiere respuestas breves sin detalles.", "The user is curious and prefers stories."),
+        ("The user is warm and prefers jokes; write to ann@whoseboat.org.", "The user is formal and prefers sources."),
+    ]
+    rows, table = tmp_path / "rows.jsonl", tmp_path / "personas.jsonl"
+    lines = [{"prompt": f"Question {n}?", "chosen": f"Yes, {n}.", "rejected": f"No, {n}."} for n in range(3)]
+    rows.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    given = [{"row": n, "chosen_persona": one, "rejected_persona": two} for n, (one, two) in enumerate(personas)]
+    table.write_text("".join(json.dumps(line) + "\n" for line in given), encoding="utf-8")
+    built = whoseboat.build("table", tmp_path / "set", data_dir=rows, personas=table)
+    counts = whoseboat.check(built.path).folders[0].checks["counts"]
+    assert counts["protected_attribute"] == {"chosen": {"looked_at": 2, "bad": 1}}
+    assert counts["contact"] == {"chosen": {"looked_at": 6, "bad": 1}}
+    assert counts["words"] == {side: {"looked_at": 3, "bad": 0} for side in ("chosen", "rejected")}
+
+
+def test_findings_do_not_wait_for_one_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written some at a time, also where a check tells all of its own at the end."""
+    monkeypatch.setattr("whoseboat.quality.checking._ROWS_AT_ONCE", 10)
+    whoseboat.check(folder, sample=20)
+    parquet = pq.ParquetFile(folder / "checks.parquet").metadata
+    groups = [parquet.row_group(number).num_rows for number in range(parquet.num_row_groups)]
+    assert max(groups) == 10
+    rows = pq.read_table(folder / "checks.parquet").to_pylist()
+    assert len([row for row in rows if row["check"] == "accuracy"]) == 2 * 20
+
+
 def test_the_card_says_that_a_round_trip_is_one(checked: Path) -> None:
     """Figures stand in manifest and card, with their interval, and the card can be published."""
     card, told = (checked / "README.md").read_text(encoding="utf-8"), manifest(checked)["checks"]

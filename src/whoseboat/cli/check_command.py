@@ -152,7 +152,7 @@ def _show(path: str, checks: Mapping[str, Any], show_all: bool) -> None:
         if counts["bad"]
     ]
     if bad:
-        print_table(("to look at", "side", "found", "of findings"), bad)
+        print_table(("to look at", "side", "found", "looked at"), bad)
     for name, table in checks["tables"].items():
         if isinstance(table, dict) and table.get("skipped"):
             typer.echo(printable(f"{name}: left out. {table['skipped']}"))
