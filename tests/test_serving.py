@@ -261,6 +261,7 @@ def test_a_build_goes_on_where_its_server_dies(tmp_path: Path, events: Path, att
     assert set(answers) == set(asked(events, "ask"))
     assert sum(answers.values()) - len(answers) <= 3  # those whose answer was on its way as it died
     assert not any(is_running(int(pid)) for pid, _ in told(events, "start"))
+    assert len(list((tmp_path / "cache" / "servers").iterdir())) == 1  # the log of one that died is kept
     published = [path.read_text() for path in (tmp_path / "first").iterdir() if path.suffix in (".json", ".md")]
     assert len(published) >= 2
     assert not any(_FAKE.name in text for text in published)
@@ -297,6 +298,7 @@ def test_each_task_has_a_server(tmp_path: Path, events: Path) -> None:
     parts = build(tmp_path, "parts", command(events), "--tasks", "2", "--workers", "1", *elsewhere)
     assert parts.returncode == 0, parts.stderr
     assert len(told(events, "start")) == 3
+    assert not list((tmp_path / "cache" / "servers").iterdir())  # no log of one that did as it should
     assert json.loads(parts.stdout)["data_digest"] == json.loads(whole.stdout)["data_digest"]
 
 

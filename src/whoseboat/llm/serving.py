@@ -193,12 +193,12 @@ class Server:
     def _watch(self) -> None:
         try:
             for pause in self._pauses:
-                self._death = self._run()
+                self._death = self._run() or self._death
                 if self._stopping.wait(pause):
                     return
-            self._death = self._run()
+            self._death = self._run() or self._death
             if not self._stopping.is_set():
-                raise self._fault(f"the server died {self.generation} times", self._death, "see why it dies")
+                raise self._fault(f"the server died {len(self._pauses) + 1} times", self._death, "see why it dies")
         except Exception as error:  # noqa: BLE001 - raised where somebody waits for the server
             self._failure = error
 
