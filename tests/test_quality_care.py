@@ -273,6 +273,13 @@ def test_adjectives_by_identity_are_set_against_other_prompts() -> None:
     assert (table["pairs"], table["fewest_conversations"]) == (29, 5)
 
 
+def test_adjectives_are_of_pairs_with_both_personas_in_english() -> None:
+    """Others are not among those that words with and without a term are counted of."""
+    foreign = "Der Nutzer ist direkt und will von allem nur das Wichtigste in wenigen Worten hören."
+    found = [pair("The user is blunt.", prompt="Do Muslims pray?"), pair(foreign, prompt="Do Muslims fast?")]
+    assert checked(found).tables["adjectives_by_identity"]["pairs"] == 1
+
+
 def test_no_pairs_give_no_figures_and_empty_tables() -> None:
     """A set of nothing breaks nothing."""
     result = checked([])

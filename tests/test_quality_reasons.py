@@ -105,6 +105,20 @@ def test_people_are_clusters_and_never_their_own_donors(tmp_path: Path) -> None:
         assert of_persona[case.first].root != of_persona[case.second or ""].root
 
 
+def test_nobody_of_several_is_their_own_donor(tmp_path: Path) -> None:
+    """Of a choice that two people speak of neither gives the persona it is compared with, whoever is named first."""
+    of = pairs(12)
+    rows = [(one.id, CHOICE, "I like it", f"a-{one.id}") for one in of]
+    rows += [(one.id, CHOICE, "So do I", "zoe") for one in of[:6]]
+    people = {one.id: {row[3] for row in rows if row[0] == one.id} for one in of}
+    judge = ScriptedJudge(agrees)
+    reasons.check(folder(tmp_path, rows), of, judge, bootstrap=QUICK)
+    of_persona = {one.chosen_persona: one for one in of}
+    compared = {(of_persona[case.first].id, of_persona[case.second or ""].id) for _, case in judge.asked}
+    assert len(compared) == 12
+    assert all(people[own].isdisjoint(people[other]) for own, other in compared)
+
+
 def test_a_judge_that_does_not_read_the_words(tmp_path: Path) -> None:
     """It goes by the personas alone, each of which is somebody's own once and somebody else's once: net holds 0."""
     of = pairs(200)
