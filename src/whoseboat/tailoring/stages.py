@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ from whoseboat.tailoring.recipe import Recipe
 StageMethod = Literal["sft", "dpo"]
 _DONE, _SECONDS = "done.json", "seconds.json"
 _STATE = "trainer_state.json"
+# Other processes wait while the first one makes tokens of all rows: ten minutes, as they would, are a million rows.
+_LONGEST_WAIT = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,15 @@ def run(stage: Stage, *, resume: bool = True, on_progress: OnProgress | None = N
     with first_process_first() as is_main:
         if is_main:
             _clear(checkpoints, keep=resume)
-    with _explained(stage), base_models.calmed():
+    with _explained(stage), base_models.calmed(), sparing_prompts():
         trainer = _trainer(stage, on_progress)
         last = _last_checkpoint(checkpoints)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         if stage.validation is not None and not any("eval_loss" in entry for entry in trainer.state.log_history):
             trainer.evaluate()
         trainer.save_model(str(stage.final))
+        if trainer.is_world_process_zero():
+            _check_saved(stage)
     state = trainer.state
     best = stage.validation is not None and state.best_model_checkpoint
     ran = Ran(
@@ -112,12 +117,33 @@ def run(stage: Stage, *, resume: bool = True, on_progress: OnProgress | None = N
     return ran
 
 
+def _check_saved(stage: Stage) -> None:
+    """Refuse an adapter that was saved without weights, as some ways of sharing them out among processes do.
+
+    Raises:
+        DataError: there is nothing in it.
+
+    """
+    from safetensors import safe_open
+
+    adapter = stage.final / "adapter_model.safetensors"
+    if not adapter.is_file():
+        return
+    with safe_open(str(adapter), framework="pt") as file:
+        if not file.keys():
+            raise DataError(
+                "the adapter was saved without weights",
+                where=str(adapter),
+                todo="under FSDP set fsdp_activation_checkpointing to false; checkpoints are kept",
+            )
+
+
 def processes() -> Any:  # noqa: ANN401 - accelerate has no types
     """Return what is known of the processes of a run: `accelerate launch` starts several, else there is one."""
     import torch
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
 
 
 @contextmanager
@@ -136,6 +162,25 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     told = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
+
+
+@contextmanager
+def sparing_prompts() -> Iterator[None]:
+    """Let trl compute logits only where there is a loss, on a CPU as it does by itself on a GPU.
+
+    Without Triton it computes those of prompts and padding too, for compilers' sake, and none compiles here.
+    """
+    from trl.trainer import utils
+
+    asked = getattr(utils, "_use_triton", None)
+    if asked is None:  # another trl: then it computes what it computes
+        yield
+        return
+    utils._use_triton = lambda device: device.type == "cpu" or asked(device)
+    try:
+        yield
+    finally:
+        utils._use_triton = asked
 
 
 def uses_bf16(recipe: Recipe) -> bool:
