@@ -369,6 +369,15 @@ def test_people_beside_an_evaluation(tmp_path: Path) -> None:
     assert found.problems[0] == "no verdict of the judge could be read for 1 of 4 pairs"
 
 
+def test_a_tie_of_either_decides_nothing(tmp_path: Path) -> None:
+    """Of four labels people tie on one and the judge on another: where both decide they agree once in two."""
+    rows = [("a", "a"), ("a", "b"), ("tie", "a"), ("b", "tie")]
+    found = whoseboat.agree(write(tmp_path / "ann.csv", ["human", "judge"], *rows), bootstrap=FEW)
+    decided = figure(found, measure="accuracy where both decide")
+    assert (decided.value, decided.n) == (0.5, 2)
+    assert figure(found, measure="accuracy").value == 0.25
+
+
 def test_win_rate_is_corrected_by_what_people_say(tmp_path: Path) -> None:
     """Of 10 true wins the judge calls 9 so, of 10 true losses 8; its rate of 24 in 40 is then 0.4 / 0.7."""
     won = [True] * 9 + [False] + [True] * 2 + [False] * 8 + [True] * 13 + [False] * 7
