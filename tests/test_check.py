@@ -114,6 +114,8 @@ def test_the_card_says_that_a_round_trip_is_one(checked: Path) -> None:
     """Figures stand in manifest and card, with their interval, and the card can be published."""
     card, told = (checked / "README.md").read_text(encoding="utf-8"), manifest(checked)["checks"]
     assert {"specificity", "flip accuracy", "right form"} <= {one["name"] for one in told}
+    assert {one["side"] for one in told if one["name"] == "specificity, equal length"} == {"both"}
+    assert not [one["name"] for one in told if "source:" in one["name"]]
     assert "next to circular" in card
     assert "None were made." not in card
     value = next(one for one in told if one["name"] == "specificity" and one["side"] == "both")
@@ -258,6 +260,11 @@ def test_the_command_prints(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "specificity" in done.output
     assert "accuracy (paper)" not in done.output
+    assert "source:" not in done.output
+    # Of the 30 so few are of equal length that their interval bears a mark, and the mark is told.
+    of_few = next(line for line in done.output.splitlines() if line.startswith("flip accuracy, equal length"))
+    assert "]*" in of_few
+    assert "* fewer than 20 conversations" in done.output
     assert "accuracy (paper)" in CliRunner().invoke(app, ["check", str(folder), "--sample", "30", "--all"]).output
     printed = json.loads(CliRunner().invoke(app, ["check", str(folder), "--sample", "30", "--json"]).stdout)
     assert printed["folders"] == [summary(folder)]

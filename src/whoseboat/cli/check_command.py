@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -145,6 +145,7 @@ def _show(path: str, checks: Mapping[str, Any], show_all: bool) -> None:
         if show_all or is_headline(figure)
     ]
     print_table(("figure", "side", "value", "n", "judge"), rows)
+    _tell_of_few(rows)
     bad = [
         (name, side, f"{counts['bad']:,}", f"{counts['looked_at']:,}")
         for name, sides in checks["counts"].items()
@@ -176,6 +177,7 @@ def _show_comparison(found: Comparison, show_all: bool) -> None:
     ]
     if differences:
         print_table(("accuracy (strict), same pairs", "side", "difference", "n"), differences)
+    _tell_of_few([*rows, *differences])
     for note in found.notes:
         typer.echo(printable(note))
 
@@ -187,6 +189,19 @@ def _name(figure: Mapping[str, Any]) -> str:
 def _value(figure: Mapping[str, Any]) -> str:
     if figure["value"] is None:
         return "none"
-    few = "*" if figure.get("note", "").startswith("too few clusters") else ""
+    few = "*" if _is_of_few(figure) else ""
     interval = "" if figure["low"] is None else f" [{figure['low']:.3f}, {figure['high']:.3f}]{few}"
     return f"{figure['value']:.3f}{interval}"
+
+
+def _is_of_few(figure: Mapping[str, Any]) -> bool:
+    """Say whether the figure's own note, which may stand after others, says that its conversations are too few."""
+    return "too few clusters" in (figure.get("note") or "")
+
+
+def _tell_of_few(rows: Iterable[Sequence[str]]) -> None:
+    """Say what the marks in a table mean, where it has some."""
+    from whoseboat.metric.figures import FEWEST_CLUSTERS
+
+    if any(cell.endswith("]*") for row in rows for cell in row):
+        typer.echo(f"* fewer than {FEWEST_CLUSTERS} conversations: too few for the interval to be trusted")
