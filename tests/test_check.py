@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from llm_server import LlmServer
@@ -17,6 +18,7 @@ import whoseboat
 from whoseboat.cards.checks import faults
 from whoseboat.cards.markup import UNNAMED
 from whoseboat.cli import app
+from whoseboat.dataset import REASONS, arrow_schema
 from whoseboat.quality.checking import Progress, estimate_check
 
 COLUMNS = ["id", "split", "side", "check", "value", "is_bad", "detail"]
@@ -189,6 +191,22 @@ def test_a_language_model_judges(folder: Path, tmp_path: Path) -> None:
     assert of(found, "specificity", "both")["value"] == 0
     assert of(found, "position bias", "both")["value"] == 1
     assert of(found, "preference (ties)", "both")["value"] == 1
+
+
+def test_an_estimate_counts_what_people_said(folder: Path, tmp_path: Path) -> None:
+    """Two requests more for each of their words, of several folders the sum; none is sent."""
+    model = whoseboat.LanguageModel("judge", base_url="http://127.0.0.1:9/v1", cache_dir=tmp_path / "cache")
+    without = Path(shutil.copytree(folder, tmp_path / "without"))
+    ids = pq.read_table(next(folder.glob("pairs/train-*.parquet")))["id"].to_pylist()[:5]
+    names = [column.name for column in REASONS]
+    rows = [dict(zip(names, (id_, "choice", "It is short.", None), strict=True)) for id_ in ids]
+    (folder / "reasons").mkdir()
+    pq.write_table(
+        pa.Table.from_pylist(rows, arrow_schema(REASONS)), folder / "reasons" / "train-00000-of-00001.parquet"
+    )
+    asked = estimate_check(without, judge=model).requests
+    assert estimate_check(folder, judge=model).requests == asked + 2 * 5
+    assert estimate_check([folder, without], judge=model).requests == 2 * asked + 2 * 5
 
 
 def test_several_folders_are_compared(built: Path, tmp_path: Path) -> None:
