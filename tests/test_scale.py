@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -28,6 +29,7 @@ import test_source_prism as prism
 from hypothesis import given
 from hypothesis import strategies as st
 from llm_server import LlmServer
+from loopback_hub import LoopbackHub
 from typer.testing import CliRunner
 
 import whoseboat
@@ -729,6 +731,32 @@ def test_a_shared_folder_that_is_no_disk(tmp_path: Path, source: Path, server: L
         build_in_tasks("table", tmp_path / "out", **given)
 
 
+def test_a_shared_folder_on_the_hub(tmp_path: Path) -> None:
+    """Tasks leave their parts in a repo, with nothing of it in the way on the terminal; the same call fetches them."""
+    with LoopbackHub() as hub:
+        hub.commit("org/run", {"README.md": b"# A run"})
+        environment = {**os.environ, **hub.environment(tmp_path / "home"), "HF_TOKEN": "hf_loopback"}
+        line = ["sample", "--limit", 20, "--out", tmp_path / "out", "--tasks", 2, "--workers", 1]
+        line += ["--shared", "hf://datasets/org/run/first"]
+        done = command(*line, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert re.fullmatch(r"(\d of 2 tasks done\n)+", done.stderr)
+        commits = hub.commits_made
+        assert commits
+        shutil.rmtree(tmp_path / "out")
+        again = command(*line, env=environment)
+        assert again.returncode == 0, again.stderr
+        assert hub.commits_made == commits  # nothing is new
+        lacking = command(*line[:-1], "hf://datasets/org/none/first", "--overwrite", env=environment)
+        assert lacking.returncode == 1
+        assert "that the repo or bucket is there" in lacking.stderr
+        refused = command(*line, "--overwrite", env={**environment, "HF_TOKEN": "hf_another"})
+        assert refused.returncode == 1
+        assert "the shared folder cannot be read or written" in refused.stderr
+    plain = whoseboat.build("sample", tmp_path / "plain", limit=20)
+    check_same(plain.path, tmp_path / "out")
+
+
 # ---- Slurm and Jobs
 
 
@@ -833,6 +861,52 @@ def test_jobs_get_keys_as_secrets_alone(monkeypatch: pytest.MonkeyPatch) -> None
     assert executors.with_secrets("jobs", given, model) == given
     assert executors.with_secrets("slurm", {}, model) == {}
     assert executors.with_secrets("jobs", {}, "contrast") == {}
+
+
+def test_jobs_run_the_tasks(tmp_path: Path, source: Path, server: LlmServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each job runs what was left in the shared folder; keys go with it as secrets, and into no file."""
+    import datatrove.io
+    import dill
+    import huggingface_hub
+
+    asked: list[Record] = []
+
+    def run_uv_job(script: str, *, script_args: list[str], env: dict[str, str], **more: Any) -> SimpleNamespace:  # noqa: ANN401
+        asked.append(more)
+        with pytest.MonkeyPatch.context() as patch, datatrove.io.open_file(script_args[0], "rb") as file:
+            for name, value in env.items():
+                patch.setenv(name, value)
+            dill.load(file).run()  # noqa: S301 - our own
+        return SimpleNamespace(id=str(len(asked)), url="")
+
+    def inspect_job(**_: object) -> SimpleNamespace:
+        return SimpleNamespace(status=SimpleNamespace(stage="COMPLETED"))
+
+    monkeypatch.setattr(huggingface_hub, "run_uv_job", run_uv_job)
+    monkeypatch.setattr(huggingface_hub, "inspect_job", inspect_job)
+    monkeypatch.setenv("HF_TOKEN", "hf_not_to_be_told")
+    model = LanguageModel(server.model, server.base_url)
+    built = build_in_tasks(
+        "sample",
+        tmp_path / "out",
+        tasks=2,
+        executor="jobs",
+        executor_config={"poll_interval": 0},
+        shared=f"memory://{tmp_path.name}/jobs",
+        engine=model,
+        limit=20,
+    )
+    assert isinstance(built, whoseboat.Built)
+    plain = whoseboat.build("sample", tmp_path / "plain", engine=replace(model, cache_dir=tmp_path / "a"), limit=20)
+    check_same(plain.path, built.path)
+    assert len(asked) == 2
+    assert asked[0]["secrets"] == {"HF_TOKEN": "hf_not_to_be_told", "OPENAI_API_KEY": server.key}
+    assert asked[0]["dependencies"][0] == f"whoseboat[scale]=={whoseboat.__version__}"
+    files = fsspec.filesystem("memory")
+    contents = [files.cat_file(name) for name in files.find(f"/{tmp_path.name}/jobs")]
+    assert len(contents) > 10
+    for secret in ("hf_not_to_be_told", server.key or ""):
+        assert not [content for content in contents if secret.encode() in content]
 
 
 # ---- pipelines of one's own

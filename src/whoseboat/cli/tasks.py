@@ -48,9 +48,12 @@ class InTasks:
         wanted: Wanted,
     ) -> Built | Launched:
         """Build a set in tasks, and show how far it is."""
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
         from whoseboat.scale.executors import read_config
         from whoseboat.scale.running import build_in_tasks
 
+        disable_progress_bars()  # of files sent to hf://
         config: dict[str, Any] = read_config(self.executor_config) if self.executor_config else {}
         with _progress() as on_progress:
             return build_in_tasks(

@@ -255,7 +255,7 @@ class Shared:
     def _fetch_file(self, name: str, target: Path) -> None:
         files, path = self._place
         target.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError), self._explained():
+        with suppress(FileNotFoundError), self._explained(may_lack=True):
             files.get_file(f"{path}/{name}", str(target))
 
     def _damaged(self, rank: int, name: str) -> DataError:
@@ -349,7 +349,7 @@ class Shared:
         """Return what a file holds, None where there is none."""
         files, path = self._place
         try:
-            with self._explained():
+            with self._explained(may_lack=True):
                 found: bytes = files.cat_file(f"{path}/{name}")
                 return found
         except FileNotFoundError:
@@ -374,7 +374,7 @@ class Shared:
         files, path = self._place
         place = f"{path}/{below}".rstrip("/")
         try:
-            with self._explained():
+            with self._explained(may_lack=True):
                 found = files.find(place) if deep else files.ls(place, detail=False)
         except FileNotFoundError:
             return []
@@ -382,17 +382,18 @@ class Shared:
         return [name for name in names if not name.rpartition("/")[2].startswith(".") and not name.endswith(f"/{LOCK}")]
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, *, may_lack: bool = False) -> Iterator[None]:
+        """Tell an error of the disk or service as one of ours, but that a file is not there where that may be."""
         try:
             yield
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            if may_lack and isinstance(error, FileNotFoundError):
+                raise
             raise OutputError(
                 "the shared folder cannot be read or written",
                 where=self.address,
                 found=str(error)[:300],
-                todo="check the address, your rights there, and that every machine sees it",
+                todo="check the address, that the repo or bucket is there, your rights, and that every machine sees it",
             ) from error
 
 
