@@ -157,7 +157,7 @@ def main() -> None:
             bench_build.write_input(source, given.rows)
             read, skipped = microseconds_of_a_skipped_row(source)
             print(f"a row that another task keeps: {read:.0f} µs to read, {skipped:.1f} µs to leave")
-            cuts = [PLAIN, (1, 1), (2, 1), (4, 1), (2, 2), (4, 2)]
+            cuts = [PLAIN, (1, 1), (2, 1), (2, 2), (4, 1), (4, 2)]
             table(f"offline engine, {given.rows:,} pairs", given.rows, source, cuts, given.runs)
         if given.only != "offline":
             bench_build.write_input(source, given.pairs)

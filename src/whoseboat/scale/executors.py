@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -136,12 +137,19 @@ def check_queue(jobs: Sequence[str], shared: str) -> None:
         )
 
 
-def connect_to_ray() -> None:
-    """Connect to the cluster that `RAY_ADDRESS` names, else to one on this machine, which is started for it."""
+@contextmanager
+def on_ray() -> Iterator[None]:
+    """Be connected to the cluster that `RAY_ADDRESS` names, else to one on this machine, started if there is none."""
     import ray
 
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level="ERROR")
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _class(kind: Kind) -> Any:  # noqa: ANN401 - datatrove has no types

@@ -20,7 +20,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -261,10 +261,8 @@ def _launch(kind: Kind, plan: Plan, out: Path, config: Mapping[str, Any], *, ove
     if folder.directory is not None:
         Path(folder.logs).mkdir(parents=True, exist_ok=True)
         log = Path(folder.logs) / "launch.log"
-    if kind == "ray":
-        executors.connect_to_ray()
     config = executors.with_secrets(kind, config, plan.engine)
-    with _explained(kind, folder), quiet(log):
+    with _explained(kind, folder), quiet(log), executors.on_ray() if kind == "ray" else nullcontext():
         given = {"tasks": plan.tasks, "workers": plan.workers, "logging_dir": folder.logs}
         building = executors.make(kind, BuildPart(plan, go_on=kind == "local"), config, **given)
         if kind != "slurm":

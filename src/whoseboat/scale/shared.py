@@ -282,9 +282,10 @@ class Shared:
         return found
 
     def forget(self, ranks: Iterable[int]) -> None:
-        """Forget that tasks have failed, and the executor's marks that they are done, so that they are done again."""
+        """Forget that tasks have failed, and the executor's marks that they are done, and joined, to do them again."""
         files, path = self._place
-        for name in [f"{folder}{rank:05d}{end}" for rank in ranks for folder, end in _MARKS]:
+        names = [f"{folder}{rank:05d}{end}" for rank in ranks for folder, end in _MARKS]
+        for name in [*names, f"{_LOGS}/join/completions/00000"]:
             with self._explained():
                 if files.exists(f"{path}/{name}"):
                     files.rm_file(f"{path}/{name}")
