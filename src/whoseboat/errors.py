@@ -37,9 +37,18 @@ class WhoseboatError(Exception):
         self.what, self.where, self.expected, self.found, self.todo = what, where, expected, found, todo
         super().__init__(what)
 
+    def __reduce__(self) -> tuple[object, ...]:  # errors go from process to process, whatever their class is made of
+        return _again, (type(self), self.__dict__)
+
     def __str__(self) -> str:
         parts = {"where": self.where, "expected": self.expected, "found": self.found, "what to do": self.todo}
         return "\n".join([_lines(self.what), *(f"  {name}: {_lines(text)}" for name, text in parts.items() if text)])
+
+
+def _again(kind: type[WhoseboatError], told: dict[str, object]) -> WhoseboatError:
+    error = kind.__new__(kind, told["what"])
+    error.__dict__.update(told)
+    return error
 
 
 def _lines(text: str) -> str:
@@ -75,9 +84,6 @@ class Interrupted(WhoseboatError):
             "interrupted; nothing was left half-written",
             todo="run the same command again: what a language model answered is kept and not asked again",
         )
-
-    def __reduce__(self) -> tuple[type[Interrupted], tuple[()]]:  # an error of a task goes from process to process
-        return type(self), ()
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
