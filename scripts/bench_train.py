@@ -12,6 +12,12 @@ better than 8, and bf16 where the processor has matrix units for it (AMX). Rows 
 random weights learn little, so rates are high; losses on validation before and after tell whether anything was
 learned, and whether both came to the same (1 %).
 
+The ratio is of this shape of model and no constant: most of it comes from logits that are spared, so it grows with the
+share of the vocabulary in the model (`small`: 32,000 words, 8 of its 13 million weights) and with that of prompts in
+the rows, and it is smaller with a small vocabulary. `paper` run by `whoseboat train` has some of these savings too:
+prompts are spared on a CPU, and the reference is computed before unless told otherwise. A validation loss is a mean
+over batches, so batches of another size alone move it a little: compare "before".
+
 Every round trains both, each in a process of its own, in turn; the first is another one in every other round. Tokens
 are those of trained rows without padding, in DPO those of both replies, each with its prompt. Seconds are those of
 training, with the log-probabilities of the reference of trained rows where these are computed before; without imports,
