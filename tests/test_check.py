@@ -287,3 +287,38 @@ def test_the_command_prints(folder: Path) -> None:
     printed = json.loads(CliRunner().invoke(app, ["check", str(folder), "--sample", "30", "--json"]).stdout)
     assert printed["folders"] == [summary(folder)]
     assert printed["comparison"] is None
+
+
+def test_a_judge_that_cannot_be_read_leaves_no_figures(folder: Path, tmp_path: Path) -> None:
+    """Zeros would look like a finding: nothing is written, and the reason is told."""
+    before = (folder / "README.md").read_bytes()
+    with LlmServer(key=None, model="judge", structured=False) as server:
+        server.reply = lambda _: "I like both of them."
+        model = whoseboat.LanguageModel("judge", base_url=server.base_url, cache_dir=tmp_path / "cache")
+        with pytest.raises(whoseboat.WhoseboatError, match="could not be read"):
+            whoseboat.check(folder, judge=model, sample=3)
+    assert (folder / "README.md").read_bytes() == before
+    assert not (folder / "checks.json").exists()
+
+
+def test_a_new_check_takes_the_place_of_an_earlier_one(folder: Path, tmp_path: Path) -> None:
+    """What was of the earlier judge is gone from the folder, and the command says so."""
+    with LlmServer(key=None, model="judge", structured=False) as server:
+        server.reply = lambda _: "1"
+        model = whoseboat.LanguageModel("judge", base_url=server.base_url, cache_dir=tmp_path / "cache")
+        whoseboat.check(folder, judge=model, sample=3)
+    assert (folder / "prompts" / "judge_picks.v1.jinja").is_file()
+    done = CliRunner().invoke(app, ["check", str(folder), "--sample", "3"])
+    assert "in place of an earlier check, judged by judge" in done.output
+    assert not list((folder / "prompts").glob("judge_*"))
+    assert not any(name.startswith("prompts/judge_") for name in manifest(folder)["files"])
+
+
+def test_folders_are_compared_on_what_they_share(built: Path, tmp_path: Path) -> None:
+    """A sample is drawn from the pairs that all folders have."""
+    first = Path(shutil.copytree(built, tmp_path / "first"))
+    second = whoseboat.build("sample", tmp_path / "second", limit=40).path
+    found = whoseboat.check([first, second], sample=20)
+    assert found.comparison is not None
+    (both,) = [one for one in found.comparison.differences if one.side == "both"]
+    assert both.figure.n == 40

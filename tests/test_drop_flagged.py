@@ -171,7 +171,7 @@ def test_the_first_bad_finding_of_any_check_decides() -> None:
     assert list(Flagging((lenient,)).rows([row])) == [row]
     (drop,) = Flagging((lenient, strict)).rows([row])
     assert isinstance(drop, Drop)
-    assert (drop.reason, drop.detail) == ("flagged_too_alike", "both personas: 0.9")
+    assert (drop.reason, drop.detail) == ("flagged_too_alike", "0.9")
 
 
 def test_a_build_is_reproducible(tmp_path: Path) -> None:

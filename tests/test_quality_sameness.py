@@ -111,7 +111,7 @@ def test_near_duplicates_of_one_conversation_are_none() -> None:
             "The user is calm and prefers short letters with many songs.",
             0.8182,
             True,
-            "",
+            "0.82 of the pairs of adjacent words",
         ),
         ("", "", 1.0, True, "identical"),
         ("", "Kites", 0.0, False, ""),
@@ -125,7 +125,7 @@ def test_both_sides_alike(chosen: str, rejected: str, likeness: float, is_bad: b
     assert found.value == pytest.approx(likeness, abs=1e-4)
     assert (found.is_bad, found.detail) == (is_bad, detail)
     assert figure(checked, "both sides alike").figure.value == float(is_bad)
-    assert figure(checked, "both sides identical").figure.value == float(bool(detail))
+    assert figure(checked, "both sides identical").figure.value == float(detail == "identical")
 
 
 def test_distinct_n() -> None:

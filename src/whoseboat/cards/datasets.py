@@ -45,6 +45,7 @@ _REASONS = {
     "flagged_remainder": "something is left in a persona that is no sentence, such as markup",
     "flagged_run_in_prompt": "a persona quotes the prompt",
     "flagged_run_in_response": "a persona quotes a reply",
+    "flagged_sides_alike": "both personas of a pair are nearly the same",
     "flagged_unfinished": "a persona breaks off",
     "flagged_words": "a persona has too few words, or too many",
     "flagged_words_from_other": "a persona is made of words of the other reply",

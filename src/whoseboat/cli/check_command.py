@@ -16,6 +16,7 @@ from whoseboat.cli.arguments import interruptible, parameters
 from whoseboat.cli.tables import print_table
 from whoseboat.errors import UsageError, printable
 from whoseboat.llm.settings import LanguageModel
+from whoseboat.manifest import CHECKS
 
 if TYPE_CHECKING:
     from whoseboat.judge import Estimate, Form
@@ -92,6 +93,7 @@ def check(
                 raise UsageError("--dry-run: the offline reader costs nothing", todo="name a --judge-model")
             _show_estimate(checking.estimate_check(folders, judge=chosen, **settings), as_json)
             return
+        before = {str(path): _judged_before(path) for path in folders}
         done = checking.check(folders, judge=chosen, on_progress=_telling(), **settings)
     if as_json:
         found = [one.checks for one in done.folders]
@@ -100,8 +102,19 @@ def check(
         return
     for one in done.folders:
         _show(str(one.path), one.checks, show_all)
+        earlier = before[str(one.path)]
+        if earlier not in ("", one.checks["judge"]["label"]):
+            typer.echo(printable(f"in place of an earlier check, judged by {earlier}"))
     if done.comparison:
         _show_comparison(done.comparison, show_all)
+
+
+def _judged_before(folder: Path) -> str:
+    """Return who judged an earlier check of a folder, empty where there was none that can be read."""
+    try:
+        return str(json.loads((folder / CHECKS).read_bytes())["judge"]["label"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _telling() -> Callable[[Progress], None]:

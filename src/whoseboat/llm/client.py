@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from whoseboat.errors import WhoseboatError
+from whoseboat.errors import WhoseboatError, printable
 from whoseboat.llm import replies
 from whoseboat.llm.budget import Budget, Reservation, Tally, estimate_tokens
 from whoseboat.llm.pace import Pace
@@ -204,7 +204,7 @@ class Client:
                 )
             seconds = fault.retry_after + random.uniform(0, 0.1)  # noqa: S311 - jitter
         if fault.reason == "rate_limited" or fault.retry_after is not None:
-            self._tally.note = f"paused for {seconds:.0f} s: {fault.detail[:60]}"
+            self._tally.note = f"paused for {seconds:.0f} s: {printable(fault.detail[:60])}"
             self._pace.pause(seconds)
         else:
             await asyncio.sleep(seconds)

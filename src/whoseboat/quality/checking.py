@@ -1,7 +1,8 @@
 """A dataset folder checked: its texts by rule, its personas by a judge; what is found is kept in the folder.
 
 ```
-checks.parquet   a row per persona (or pair) and check: id, split, side, check, value, is_bad, detail
+checks.parquet   a row per persona (or pair) and check: id, split, side, check, value, is_bad, detail; of checks that
+                 measure nothing, a row where something is bad alone
 checks.json      figures with intervals, tables, who judged, and the digest of the data they are of
 ```
 
@@ -26,7 +27,7 @@ from typing import Any, TypedDict, Unpack
 from whoseboat import __version__
 from whoseboat import judge as judges
 from whoseboat.cards.charts import places
-from whoseboat.errors import UsageError
+from whoseboat.errors import UsageError, WhoseboatError
 from whoseboat.judge import READER, Form, Judge, Question
 from whoseboat.judge.progress import reporter
 from whoseboat.llm.budget import Tally
@@ -48,7 +49,10 @@ from whoseboat.quality.shortcuts import Shortcuts
 SCHEMA_VERSION = "1.0.0"
 # Pairs that are judged where no number is given: the offline reader is quick, language models are paid for.
 MOST_BY_READER, MOST_BY_MODEL = 20_000, 500
+# Where a larger share of the verdicts cannot be read, there are no figures.
+MOST_UNREADABLE = 0.5
 _ROWS_AT_ONCE = 5_000
+_PROMPTS_OF_JUDGES = ("prompts/judge_", "prompts/rubric_")
 
 PathLike = str | os.PathLike[str]
 
@@ -73,13 +77,11 @@ class Settings(TypedDict, total=False):
         sample: the judge is asked about so many pairs, drawn by a hash of their ids (20,000 by the offline reader, 500
             by a language model); rules look at all pairs.
         form: `choice` or `rubric`, for judges that are language models.
-        certainty: ask the judge how sure it is.
         prompts: a directory of templates of one's own.
     """
 
     sample: int | None
     form: Form
-    certainty: bool
     prompts: PathLike | None
 
 
@@ -124,8 +126,10 @@ def check(
     paths = _distinct(folders)
     _judge(judge, settings)  # what is wrong is said before the work
     made = [_manifest(path) for path in paths]
+    shared = _shared(paths)
     found = [
-        _check(path, about, *_judge(judge, settings), on_progress) for path, about in zip(paths, made, strict=True)
+        _check(path, about, *_judge(judge, settings), shared, on_progress)
+        for path, about in zip(paths, made, strict=True)
     ]
     folders_checked = tuple(folder for folder, _ in found)
     if len(found) == 1:
@@ -145,9 +149,12 @@ def estimate_check(
     """
     asked, limit = _judge(judge, settings)
     estimates = []
-    for path in _distinct(folders):
+    paths = _distinct(folders)
+    for path in paths:
         _manifest(path)
-        pairs = drawn(read_pairs(path), limit)
+    shared = _shared(paths)
+    for path in paths:
+        pairs = _sample(path, limit, shared)
         for cases, question in (
             *accuracy.questions(pairs),
             *preference.questions(pairs),
@@ -155,6 +162,18 @@ def estimate_check(
         ):
             estimates.append(asked.estimate(cases, question))
     return _sum(estimates)
+
+
+def _shared(paths: Sequence[Path]) -> frozenset[str]:
+    """Return the ids of the pairs that several folders have in common, which are those that are judged; else none."""
+    if len(paths) == 1:
+        return frozenset()
+    return frozenset.intersection(*(frozenset(pair.id for pair in read_pairs(path)) for path in paths))
+
+
+def _sample(path: Path, limit: int, among: frozenset[str]) -> list[CheckedPair]:
+    """Return the pairs that are judged; where folders are compared, of those that all of them have."""
+    return drawn((pair for pair in read_pairs(path) if not among or pair.id in among), limit)
 
 
 def _sum(estimates: Sequence[judges.Estimate]) -> judges.Estimate:
@@ -187,7 +206,6 @@ def _judge(judge: str | LanguageModel, settings: Settings) -> tuple[Judge, int]:
     found = judges.find(
         judge,
         form=settings.get("form", "choice"),
-        certainty=settings.get("certainty", False),
         prompts=None if prompts is None else Path(prompts),
     )
     return found, limit or (MOST_BY_MODEL if by_model else MOST_BY_READER)
@@ -201,12 +219,12 @@ def _manifest(path: Path) -> Manifest:
 
 
 def _check(
-    path: Path, made: Manifest, judge: Judge, limit: int, on_progress: OnProgress | None
+    path: Path, made: Manifest, judge: Judge, limit: int, shared: frozenset[str], on_progress: OnProgress | None
 ) -> tuple[CheckedFolder, Scored]:
     progress = Progress(expected=sum(made.rows.get("pairs", {}).values()))
     with tempfile.TemporaryDirectory(prefix="whoseboat-") as directory, _Table(Path(directory) / CHECKS_TABLE) as table:
         by_rule = _by_rule(path, table, progress, on_progress)
-        pairs = drawn(read_pairs(path), limit)
+        pairs = _sample(path, limit, shared)
         by_judge = _by_judge(path, pairs, judge, progress, on_progress)
         for one in by_judge:
             table.add(one.findings)
@@ -217,7 +235,8 @@ def _check(
         told = replace(made, checks=tuple(_in_card(figure) for figure in summary["figures"] if is_headline(figure)))
         prompts = judge.files(*_asked(judge, checked))
         new: dict[str, bytes | Path] = {CHECKS_TABLE: Path(directory) / CHECKS_TABLE, CHECKS: text.encode(), **prompts}
-        rewrite(path, told, new, without=places())  # charts are of the checks before
+        old = {name for name in made.files if name.startswith(_PROMPTS_OF_JUDGES)} - prompts.keys()
+        rewrite(path, told, new, without={*places(), *old})  # what is of the checks before
     scored = Scored.of(path.name, made.engine, pairs, by_judge[0].findings)
     return CheckedFolder(path, summary), scored
 
@@ -269,11 +288,35 @@ def _by_judge(
 
         return tell if on_progress is not None else None
 
+    of_accuracy = accuracy.check(pairs, judge, telling("accuracy"))
+    _check_readable(judge, of_accuracy)
     return [
-        accuracy.check(pairs, judge, telling("accuracy")),
+        of_accuracy,
         preference.check(pairs, judge, telling("preference")),
         reasons.check(path, pairs, judge, telling("reasons")),
     ]
+
+
+def _check_readable(judge: Judge, found: Checked) -> None:
+    """Refuse a judge of whom most could not be read: what is left says nothing, and zeros would look like a finding.
+
+    Raises:
+        WhoseboatError: it is so; nothing was written, and its answers are kept.
+
+    """
+    told: Mapping[str, Mapping[str, int]] = found.tables["accuracy"].get("own", {})
+    missing = sum(of_side["missing"] for of_side in told.values())
+    asked = sum(of_side[name] for of_side in told.values() for name in ("wins", "ties", "losses", "missing"))
+    if missing > MOST_UNREADABLE * asked:
+        detail = next((one.detail for one in found.findings if one.detail and one.value is None), "")
+        raise WhoseboatError(
+            "the judge could not be read",
+            where=judge.name,
+            expected=f"verdicts on at least {1 - MOST_UNREADABLE:.0%} of the personas",
+            found=f"none on {missing:,} of {asked:,}" + (f"; the first: {detail}" if detail else ""),
+            todo="name a model that answers as it is asked, or templates of your own (--prompts); "
+            "nothing was written, and what was there before is as it was",
+        )
 
 
 def _summary(

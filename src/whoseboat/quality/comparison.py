@@ -108,8 +108,6 @@ def _names(scored: Sequence[Scored]) -> list[str]:
 
 
 def _notes(checks: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    if len({one["judge"]["name"] for one in checks}) > 1:
-        yield "The folders were not judged by the same judge."
     if any(one["judge"]["label"] != one["judge"]["name"] for one in checks):
         yield "At least one of them is a round trip: personas of the heuristic, read by the heuristic."
 

@@ -17,6 +17,7 @@ from whoseboat.quality.findings import Finding
 from whoseboat.quality.form import Form
 from whoseboat.quality.leakage import Leakage
 from whoseboat.quality.pairs import CheckedPair
+from whoseboat.quality.sameness import alike
 from whoseboat.records import Drop, Pair, Persona, Row
 
 STAGE, PREFIX = "check", "flagged_"
@@ -24,13 +25,13 @@ RowCheck = Callable[[CheckedPair], Iterable[Finding]]
 
 
 class Flagging:
-    """Applies checks of single rows, in their order; by default care, form and leakage.
+    """Applies checks of single rows, in their order; by default care, form, leakage and whether both sides are alike.
 
     `samples` counts the further samples of personas that were left out.
     """
 
     def __init__(self, checks: tuple[RowCheck, ...] | None = None) -> None:
-        self._checks = checks if checks is not None else (care.findings, Form().add, Leakage().add)
+        self._checks = checks if checks is not None else (care.findings, Form().add, Leakage().add, alike)
         self.samples = 0
 
     def pairs(self, items: Iterable[Pair | Drop]) -> Iterator[Pair | Drop]:
@@ -47,14 +48,8 @@ class Flagging:
     def _row(self, row: Row) -> Row | Drop:
         found = self._bad(row.pair, row.chosen_persona, row.rejected_persona)
         if found is not None:
-            whose = (
-                ""
-                if found.check == care.CONTACT
-                else "both personas: "
-                if found.side == "pair"
-                else f"{found.side} persona: "
-            )
-            return _drop(row.pair, found.check, f"{whose}{found.detail}")
+            is_of_one = found.side != "pair" and found.check != care.CONTACT
+            return _drop(row.pair, found.check, f"{found.side} persona: {found.detail}" if is_of_one else found.detail)
         if not row.further:
             return row
         kept = tuple(sample for sample in row.further if self._bad(row.pair, *sample) is None)

@@ -69,13 +69,11 @@ def read_pairs(folder: Path) -> Iterator[CheckedPair]:
         )
 
 
-def drawn(pairs: Iterable[CheckedPair], limit: int | None) -> list[CheckedPair]:
-    """Return so many pairs, those with the smallest hashes of their ids, in the order of these; None: all of them.
+def drawn(pairs: Iterable[CheckedPair], limit: int) -> list[CheckedPair]:
+    """Return so many pairs, those with the smallest hashes of their ids, in the order of these hashes.
 
     What is drawn depends on the ids alone, so it stays the same, and a larger sample holds a smaller one.
     """
-    if limit is None:
-        return sorted(pairs, key=_draw)
     return heapq.nsmallest(limit, pairs, key=_draw)
 
 

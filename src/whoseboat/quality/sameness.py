@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from whoseboat.quality.likeness import Integers, Texts
 from whoseboat.quality.pairs import SIDES, CheckedPair
 from whoseboat.quality.shares import Conversations, digest
 from whoseboat.quality.words import tokens
+from whoseboat.records import Side
 
 # How alike personas are from which on they say the same, by pairs of adjacent words: one word exchanged in a persona of
 # 20 words leaves 0.81, of 14 words 0.73, two words apart from each other in one of 25 words 0.71.
@@ -61,12 +62,10 @@ class Sameness:
         words = {side: tokens(pair.persona(side)) for side in SIDES}
         for side in SIDES:
             self._texts.append(self._number(words[side], pair.persona(side)))
-        is_same = self._texts[-1] == self._texts[-2]
-        value = 1.0 if is_same else _likeness(words["chosen"], words["rejected"])
-        self._alike.append(value >= ALIKE)
-        self._same.append(is_same)
-        detail = "identical" if is_same else ""
-        return [Finding(pair.id, pair.split, "pair", "sides_alike", round(value, 4), value >= ALIKE, detail)]
+        found = _of_both(pair, words)
+        self._alike.append(found.is_bad)
+        self._same.append(self._texts[-1] == self._texts[-2])
+        return [found]
 
     def _number(self, words: list[str], persona: str) -> int:
         """Return the number of a text, and keep its words where it is new."""
@@ -216,6 +215,19 @@ class _Near:
 
     likes: Integers
     values: NDArray[np.float64]
+
+
+def alike(pair: CheckedPair) -> list[Finding]:
+    """Return how alike the personas of both sides of a pair are: one finding, for which no other pair is needed."""
+    return [_of_both(pair, {side: tokens(pair.persona(side)) for side in SIDES})]
+
+
+def _of_both(pair: CheckedPair, words: Mapping[Side, Sequence[str]]) -> Finding:
+    chosen, rejected = words["chosen"], words["rejected"]
+    is_same = chosen == rejected
+    value = 1.0 if is_same else _likeness(chosen, rejected)
+    detail = "identical" if is_same else f"{value:.2f} of the pairs of adjacent words" if value >= ALIKE else ""
+    return Finding(pair.id, pair.split, "pair", "sides_alike", round(value, 4), value >= ALIKE, detail)
 
 
 def _likeness(one: Sequence[str], other: Sequence[str]) -> float:

@@ -121,9 +121,10 @@ def _headline(manifest: Manifest, checks: Plain) -> Section:
     dropped = sum(manifest.dropped.values())
     tiles = [Tile("pairs", f"{pairs:,}", note=f"of {manifest.read:,} candidates; {dropped:,} left behind")]
     by_name = {figure["name"]: figure for figure in _of(checks, side="both")}
-    tiles += [_tile(by_name[name]) for name in _HEADLINES if name in by_name]
+    shown = [by_name[name] for name in _HEADLINES if name in by_name]
+    tiles += [_tile(figure) for figure in shown]
     said = () if checks else (words.NOT_CHECKED,)
-    if any(words.is_of_few(figure) for figure in checks.get("figures", ())):
+    if any(words.is_of_few(figure) for figure in shown):
         said = ("† Fewer than 20 conversations: too few for an interval to be trusted, be it wide or narrow.",)
     return Section("headline", "Overview", "Headline figures", said, tuple(tiles))
 
@@ -131,7 +132,8 @@ def _headline(manifest: Manifest, checks: Plain) -> Section:
 def _tile(figure: Plain) -> Tile:
     signed = words.is_signed(figure["name"])
     missing = f"; {figure['missing']:,} missing" if figure.get("missing") else ""
-    over = f"{figure.get('n', 0):,} cases, {figure.get('clusters', 0):,} conversations{missing}"
+    judged = f"; {figure['judge']}" if figure.get("judge") else ""
+    over = f"{figure.get('n', 0):,} cases, {figure.get('clusters', 0):,} conversations{missing}{judged}"
     return Tile(figure["name"], words.value(figure, signed=signed), words.interval(figure, signed=signed), over)
 
 
@@ -149,8 +151,10 @@ def _accuracy(checks: Plain) -> Section:
         "A judge is shown the prompt, both responses and one persona, in both orders, and says which response that "
         "user would pick. Strict: right in both orders; paper: each order counts by itself; consistent: of those that "
         "both orders agree on. Flip accuracy: both personas of a pair lead to their own response.",
-        "Personas of one side resemble each other, so chance is not 0.5. Specificity is what is lost when each persona "
-        "is replaced by another pair's of the same side: 0 means personas say nothing of their own pair.",
+        "Personas of one side resemble each other, so a judge can be right often without heeding what is special to a "
+        "persona. Specificity is what is lost when each persona is replaced by another pair's of the same side: 0 "
+        "means that the judge found nothing in a persona that another pair's did not tell it.",
+        "Responses are of equal length where the shorter one lacks at most a tenth of the longer one's characters.",
         *_judge_notes(checks, wanted),
     )
     charts = [

@@ -79,7 +79,8 @@ def build_in_tasks(
         out: the folder to make; it appears whole or not at all.
         tasks: how many parts the work is cut into, by conversations.
         executor: `local`, `slurm`, `ray` or `jobs`.
-        workers: how many tasks run at the same time: one for each core unless told, on a cluster all.
+        workers: how many tasks run at the same time: one for each core unless told, one where each starts a server of
+            its own here, on a cluster all.
         executor_config: settings of the executor, as `datatrove` has them, such as `partition` and `time` of Slurm.
         shared: a folder that every task sees, a path or an fsspec address, which stays. Without it a hidden one beside
             `out`, which is removed at the end; answers of a language model then go to its cache.
@@ -104,7 +105,7 @@ def build_in_tasks(
     kind, config = _executor(executor, executor_config or {})
     folder = Shared(_address(shared, out))
     _check_places(kind, folder, personas, wanted)
-    workers = workers if workers is not None else (min(tasks, os.cpu_count() or 1) if kind == "local" else tasks)
+    workers = workers if workers is not None else _width(kind, tasks, engine)
     plan = plan_of(source, folder.address, tasks, workers, engine, personas, wanted, folder.run())
     _check_out(folder, out, overwrite=overwrite)
     with folder.launching():
@@ -193,6 +194,14 @@ def finish(plan: Plan, out: Path, *, overwrite: bool = False) -> Manifest:
             made = pipeline.with_words_of(pipeline.card_there(out), new, made)
         folder.note_joined(out, new)
     return made
+
+
+def _width(kind: Kind, tasks: int, engine: str | LanguageModel | None) -> int:
+    """Return how many tasks run at the same time where nobody says."""
+    if kind != "local":
+        return tasks
+    has_servers = isinstance(engine, LanguageModel) and engine.serve is not None
+    return 1 if has_servers else min(tasks, os.cpu_count() or 1)
 
 
 def _check_out(folder: Shared, out: Path, *, overwrite: bool) -> None:

@@ -67,6 +67,13 @@ def results_of(
             "shuffled ones, judged with --cases, both files beside the folder",
             found=f"judge {found['judge']['label']}, {name} against {found['baseline']}",
         )
+    if found.get("unreadable"):
+        raise DataError(
+            "the evaluation could not be read well enough for figures, so it goes into no card",
+            where=str(path),
+            found=str(found["unreadable"][0])[:200],
+            todo="evaluate again with a judge that can be read",
+        )
     kinds = found["inputs"][found["baseline"] if sign < 0 else name]["persona_kinds"]
     shared = {
         "persona": next(iter(kinds)) if len(kinds) == 1 else "",

@@ -73,7 +73,13 @@ class Fit:
 
 
 def fit(
-    rows: Iterable[TailoringRow], renderer: Renderer, limits: Limits, *, with_other: bool, counts: Fit | None = None
+    rows: Iterable[TailoringRow],
+    renderer: Renderer,
+    limits: Limits,
+    *,
+    with_other: bool,
+    counts: Fit | None = None,
+    may_be_none: bool = False,
 ) -> Iterator[FittedRow]:
     """Yield rows as tokens, in their order.
 
@@ -83,6 +89,7 @@ def fit(
         limits: how long they may be.
         with_other: whether the other reply is trained on as well, as DPO does; SFT takes the preferred one alone.
         counts: where to count.
+        may_be_none: rows that none comes out of are no error, as those to validate with.
 
     Raises:
         DataError: rows were given, and none came out.
@@ -100,12 +107,12 @@ def fit(
             counts.dropped.add(fitted, f"id {row.id}")
         else:
             yield fitted
-    if counts.rows and not counts.kept:
+    if counts.rows and not counts.kept and not may_be_none:
         raise DataError(
             "no row is left to train on",
             expected=f"rows of at most {limits.row} tokens",
             found=counts.dropped.in_words(),
-            todo="allow longer rows, or cut them",
+            todo="set max_length to a larger number, or too_long=cut",
         )
 
 

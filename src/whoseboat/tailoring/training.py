@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from whoseboat.errors import DataError, OutputError, UsageError
-from whoseboat.model_manifest import Method, ModelManifest, PersonasOf, Relation, Template, Training
+from whoseboat.model_manifest import Method, ModelManifest, PersonasOf, Relation, Template, TrainedOn, Training
 from whoseboat.tailoring import base_models, encoding, halves, measuring, merging, model_folder, pairs, stages, tiny
 from whoseboat.tailoring import recipe as recipes
 from whoseboat.tailoring.base_models import BaseModel
@@ -187,15 +187,16 @@ def _trained(setting: _Setting, new: Path | None, out: Path, resume: bool, on_pr
                 if path.name != _LOCK:
                     shutil.rmtree(path)
     recipe, base = setting.recipe, setting.base
-    sft_training = None
+    sft_training: Training | None = None
+    started_with: tuple[TrainedOn, ...] = ()
     if recipe.method == "dpo":
-        start, sft_training = _start(setting, resume, on_progress)
+        start, sft_training, started_with = _start(setting, resume, on_progress)
         stage = _stage(setting, "dpo", str(start), None)
     else:
         stage = _stage(setting, "sft", base.name, base.commit)
     ran = stages.run(stage, resume=resume, on_progress=on_progress)
     relation = _relation(stage)
-    manifest = _manifest(setting, out, relation, _training(stage, ran), sft_training)
+    manifest = _manifest(setting, out, relation, _training(stage, ran), sft_training, started_with)
     if new is not None:
         _write_weights(stage, relation, new)
         setting.tokenizer.chat_template = setting.renderer.chat_template or setting.tokenizer.chat_template
@@ -230,7 +231,9 @@ def _encoded(setting: _Setting, method: StageMethod, split: Split, directory: Pa
             recipe, counts, refused = setting.recipe, Fit(), Refusals()
             rows = training_rows(_pairs(setting, method, split, refused), recipe.personas, refused)
             limits = Limits(recipe.max_length, recipe.max_prompt_length, recipe.too_long == "cut")
-            fitted = fit(rows, setting.renderer, limits, with_other=method == "dpo", counts=counts)
+            fitted = fit(
+                rows, setting.renderer, limits, with_other=method == "dpo", counts=counts, may_be_none=split != "train"
+            )
             records = (
                 encoding.dpo_record(row) if method == "dpo" else encoding.sft_record(row, recipe.loss_on)
                 for row in fitted
@@ -245,28 +248,32 @@ def _pairs(setting: _Setting, method: StageMethod, split: Split, refused: Refusa
     return islice(found, setting.recipe.limit)
 
 
-def _start(setting: _Setting, resume: bool, on_progress: OnProgress | None) -> tuple[Path, Training | None]:
+def _start(
+    setting: _Setting, resume: bool, on_progress: OnProgress | None
+) -> tuple[Path, Training | None, tuple[TrainedOn, ...]]:
     """Return the folder of the merged SFT model that DPO starts from, trained first where none is given.
 
-    Beside it, what its training took.
+    Beside it, what its training took, and the sets that it was trained on.
     """
     recipe, base, start = setting.recipe, setting.base, setting.work / "start"
     if recipe.start_from:
         given = _checked_start(setting, recipe.start_from)
         adapter, is_adapter, took = given.path, given.is_adapter, given.manifest.training
+        sets = given.manifest.datasets
     else:
         stage = _stage(setting, "sft", base.name, base.commit)
         ran = stages.run(stage, resume=resume, on_progress=on_progress)
         adapter, is_adapter, took = stage.final, recipe.tuning == "lora", _training(stage, ran)
+        sets = (setting.data.trained_on,)
     if not is_adapter:
-        return adapter, took
+        return adapter, took, sets
     with stages.first_process_first():
         if not start.is_dir():
             part = start.with_name("start.part")
             shutil.rmtree(part, ignore_errors=True)
             merging.merge_weights(base.name, base.commit, adapter, part, setting.renderer.end_id)
             part.rename(start)
-    return start, took
+    return start, took, sets
 
 
 def _checked_start(setting: _Setting, folder: str) -> model_folder.ModelFolder:
@@ -355,6 +362,7 @@ def _manifest(
     relation: Relation,
     training: Training | None,
     sft_training: Training | None = None,
+    started_with: tuple[TrainedOn, ...] = (),
 ) -> ModelManifest:
     recipe, renderer = setting.recipe, setting.renderer
     return model_folder.stated(
@@ -368,7 +376,7 @@ def _manifest(
         template=renderer.template,
         template_text=renderer.template_text,
         stop=renderer.stop,
-        datasets=(setting.data.trained_on,),
+        datasets=tuple(dict.fromkeys((*started_with, setting.data.trained_on))),
         max_new_tokens=recipe.max_new_tokens,
         recipe=recipe.hyperparameters(),
         training=training,
