@@ -244,7 +244,7 @@ def _corrected(items: Sequence[Item], choices: Choices, bootstrap: Bootstrap) ->
 
 
 def _about_judge(items: Sequence[Item], choices: Choices | None) -> Iterator[str]:
-    """Say in a sentence of how many items the judge says nothing.
+    """Say who the judge is, where that is known, and of how many items it says nothing.
 
     Raises:
         DataError: it is all of them.
@@ -252,6 +252,8 @@ def _about_judge(items: Sequence[Item], choices: Choices | None) -> Iterator[str
     """
     if choices is None:
         return
+    if choices.judge:
+        yield f"the judge: {choices.judge}"
     silent = sum(item.judge is None for item in items)
     if silent == len(items):
         raise DataError(

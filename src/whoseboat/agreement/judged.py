@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,12 +35,13 @@ Place = tuple[str, str]
 class Choices:
     """What a judge chose, by what it judged; None where it could not be read.
 
-    `of` is what the folder is. `roots` are the conversations, and `certainties` how sure the judge was, of its two
-    verdicts the less sure one, where these are known.
+    `of` is what the folder is; `judge` is what its verdicts are called, where it says so. `roots` are the conversations,
+    and `certainties` how sure the judge was, of its two verdicts the less sure one, where these are known.
     """
 
     of: Literal["dataset", "evaluation"]
     chosen: Mapping[Place, str | None]
+    judge: str = ""
     roots: Mapping[Place, str] = field(default_factory=dict)
     certainties: Mapping[Place, str] = field(default_factory=dict)
 
@@ -104,7 +106,15 @@ def _of_checks(folder: Path) -> Choices:
             expected=f"rows of the check {ACCURACY!r}",
             todo="check the folder with a judge first",
         )
-    return Choices("dataset", chosen)
+    return Choices("dataset", chosen, _judge_of(folder / "checks.json"))
+
+
+def _judge_of(path: Path) -> str:
+    """Return what the verdicts of a folder are called, by the file that tells of them; empty where it does not."""
+    try:
+        return str(json.loads(path.read_bytes())["judge"]["label"])
+    except (OSError, ValueError, KeyError, TypeError):  # verdicts alone will do: only their name is not known
+        return ""
 
 
 def _response(value: float | None, side: str) -> str | None:
@@ -141,6 +151,7 @@ def _of_evaluation(folder: Path, question: str | None) -> Choices:
     return Choices(
         "evaluation",
         {place: _OUTCOMES[outcome] for place, outcome in zip(whole, outcomes, strict=True)},
+        _judge_of(folder / "evaluation.json"),
         {place: orders[1]["root"] for place, orders in whole.items()},
         sure,
     )
