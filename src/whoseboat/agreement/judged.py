@@ -35,7 +35,7 @@ Place = tuple[str, str]
 class Choices:
     """What a judge chose, by what it judged; None where it could not be read.
 
-    `of` is what the folder is; `judge` is what its verdicts are called, where it says so. `roots` are the conversations,
+    `of` is what the folder is; `judge` is what its verdicts are called, where it says so. `roots` are conversations,
     and `certainties` how sure the judge was, of its two verdicts the less sure one, where these are known.
     """
 
