@@ -133,6 +133,7 @@ def rows_of(folder: Path) -> dict[str, Counter[str]]:
 def told_of(folder: Path) -> Record:
     """Return what the manifest says that two builds of one set have in common; of sizes, the rows."""
     told = read_manifest(folder)
+    told["requests"].pop("reused", None)  # of two pairs with the same request, one may wait for the other's answer
     rows = {config: {split: one["rows"] for split, one in of.items()} for config, of in told["sizes"].items()}
     others = {name for name in told["files"] if not re.search(r"parquet$|^README", name)}
     return {name: value for name, value in told.items() if name not in OF_ITS_OWN} | {"rows_": rows, "others": others}
