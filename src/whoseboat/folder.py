@@ -208,6 +208,15 @@ def _check_no_clash(kept: Collection[str], new: Path, out: Path) -> None:
         )
 
 
+def link(source: Path, target: Path) -> None:
+    """Put a file in another place: the same file where the disk allows it, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def _clear(work: Path, out: Path) -> None:
     """Remove a working directory; an old folder in it goes back to its place, unless it was replaced."""
     new, old = work / "new", work / "old"

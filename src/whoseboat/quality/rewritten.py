@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from typing import Any
 from whoseboat import cards
 from whoseboat.contents import CARD, Folder, Owned, card_of
 from whoseboat.errors import DataError
-from whoseboat.folder import whole_folder
+from whoseboat.folder import link, whole_folder
 from whoseboat.manifest import FILE, Manifest
 
 _FIGURE = "assets/rows.png"  # of a release
@@ -68,15 +67,6 @@ def rewrite(
         made = replace(made, files=dict(sorted({**made.files, **_described(new, [CARD])}.items())))
         (new / FILE).write_text(made.to_json(), encoding="utf-8")
     return made
-
-
-def link(source: Path, target: Path) -> None:
-    """Put a file in another place: the same file where the disk allows it, else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _check_names(names: Collection[str]) -> None:

@@ -6,8 +6,6 @@ set is the sum of those of its parts. Rows stand in the order of the tasks.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -17,6 +15,7 @@ from typing import Any
 from whoseboat import cards, dataset, manifest
 from whoseboat.contents import CARD, Folder, Owned
 from whoseboat.errors import DataError
+from whoseboat.folder import link
 from whoseboat.llm.settings import Prices
 from whoseboat.manifest import Manifest, SplitSize
 from whoseboat.releases.rows import examples
@@ -52,10 +51,10 @@ def join(parts: Sequence[tuple[Path, Manifest]], out: Path) -> Manifest:
         )
     shards = dict(_shards(parts))
     for name, path in shards.items():
-        _put(path, out / name)
+        link(path, out / name)
     _join_dropped([folder for folder, _ in parts], out)
     for name in _texts(*parts[0]):
-        _put(parts[0][0] / name, out / name)
+        link(parts[0][0] / name, out / name)
     shown = examples(Owned(Folder(out), {"files": dict.fromkeys(shards)}))
     (out / CARD).write_text(cards.dataset_card(made, shown), encoding="utf-8")
     made = replace(made, files=manifest.describe_files(out))
@@ -138,15 +137,6 @@ def _shards(parts: Sequence[tuple[Path, Manifest]]) -> Iterator[tuple[str, Path]
             found = [path for folder, _ in parts for path in sorted(folder.glob(f"{config}/{split}-*.parquet"))]
             for number, path in enumerate(found):
                 yield f"{config}/{split}-{number:05d}-of-{len(found):05d}.parquet", path
-
-
-def _put(source: Path, target: Path) -> None:
-    """Put a file in another place: the same file where the disk allows it, else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _join_dropped(folders: Sequence[Path], out: Path) -> None:

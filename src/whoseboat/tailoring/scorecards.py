@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from whoseboat import cards
-from whoseboat.folder import whole_folder
+from whoseboat.folder import link, whole_folder
 from whoseboat.manifest import FILE, describe_files
 from whoseboat.model_manifest import ModelManifest, Refusals, Result
 from whoseboat.tailoring import model_folder
@@ -57,7 +56,7 @@ def into_card(
     )
     with whole_folder(path, overwrite=True) as new:
         for name in _owned(path, made):
-            _link(path / name, new / name)
+            link(path / name, new / name)
         present = path / CARD
         card = cards.model_card(new_manifest)
         if present.is_file():
@@ -89,12 +88,3 @@ def _owned(path: Path, made: ModelManifest) -> list[str]:
     """Return the files of the folder that are its own, but for card and manifest; names are those on the disk."""
     names = [entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file()]
     return [name for name in names if name in made.files and name not in (CARD, FILE)]
-
-
-def _link(source: Path, target: Path) -> None:
-    """Put a file in another place: the same file where the disk allows it, else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
