@@ -286,7 +286,7 @@ def work(told: dict[str, Any], out: Path, threads: int | None, alone: bool) -> d
         torch.set_num_threads(threads)
     os.environ["TQDM_DISABLE"] = "1"
     watch = Watch()
-    as_trl = mock.patch.object(stages, "sparing_prompts", contextlib.nullcontext) if alone else contextlib.nullcontext()
+    as_trl = mock.patch.object(stages, "lean_on_cpu", contextlib.nullcontext) if alone else contextlib.nullcontext()
     with base_models.calmed(), as_trl:
         watch.on()
         train(recipe.of(told), out)

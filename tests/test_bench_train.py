@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,19 +11,7 @@ import pytest
 
 pytest.importorskip("trl", reason="trl is in the extra `train`")
 
-import torch
-from training_sets import Workshop, workshop
-
-from whoseboat.tailoring import stages
-from whoseboat.tailoring.training import train
-
 SCRIPT = Path(__file__).parent.parent / "scripts" / "bench_train.py"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """Make a set and tiny models once."""
-    return workshop(tmp_path_factory.mktemp("workshop"))
 
 
 def ran(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,30 +47,3 @@ def test_how_and_not_what_can_be_changed() -> None:
     done = ran("--set", "epochs=1")
     assert done.returncode != 0
     assert "--set takes batch_size" in done.stderr
-
-
-@pytest.mark.parametrize("method", ["sft", "dpo"])
-def test_sparing_prompts_changes_no_loss(
-    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
-) -> None:
-    """Logits of the reply alone give the losses and gradients that logits of all tokens give."""
-    from contextlib import nullcontext
-
-    recipe = shop.recipe(method=method, sft_learning_rate=1e-2, dpo_learning_rate=1e-2, max_steps=3)
-    spared = train(recipe, tmp_path / "spared")
-    monkeypatch.setattr(stages, "sparing_prompts", nullcontext)
-    whole = train(recipe, tmp_path / "whole")
-    for one, other in zip(spared.log, whole.log, strict=True):
-        for name in {"loss", "eval_loss", "grad_norm"} & one.keys():
-            assert one[name] == pytest.approx(other[name], rel=1e-4)
-    assert json.dumps(spared.log) != "[]"
-
-
-def test_what_is_asked_of_trl_is_put_back() -> None:
-    """Outside training trl decides as ever; within it, a CPU spares prompts."""
-    from trl.trainer import utils
-
-    before = utils._use_triton
-    with stages.sparing_prompts():
-        assert utils._use_triton(torch.device("cpu"))
-    assert utils._use_triton is before

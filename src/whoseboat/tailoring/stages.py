@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from whoseboat.errors import DataError, OutputError, WhoseboatError
 from whoseboat.tailoring import base_models, merging
+from whoseboat.tailoring.cpu_loss import lean_on_cpu
 from whoseboat.tailoring.encoding import Encoded
 from whoseboat.tailoring.recipe import Recipe
 
@@ -92,7 +93,7 @@ def run(stage: Stage, *, resume: bool = True, on_progress: OnProgress | None = N
     with first_process_first() as is_main:
         if is_main:
             _clear(checkpoints, keep=resume)
-    with _explained(stage), base_models.calmed(), sparing_prompts():
+    with _explained(stage), base_models.calmed(), lean_on_cpu():
         trainer = _trainer(stage, on_progress)
         last = _last_checkpoint(checkpoints)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -162,25 +163,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     told = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate memory" in told)
-
-
-@contextmanager
-def sparing_prompts() -> Iterator[None]:
-    """Let trl compute logits only where there is a loss, on a CPU as it does by itself on a GPU.
-
-    Without Triton it computes those of prompts and padding too, for compilers' sake, and none compiles here.
-    """
-    from trl.trainer import utils
-
-    asked = getattr(utils, "_use_triton", None)
-    if asked is None:  # another trl: then it computes what it computes
-        yield
-        return
-    utils._use_triton = lambda device: device.type == "cpu" or asked(device)
-    try:
-        yield
-    finally:
-        utils._use_triton = asked
 
 
 def uses_bf16(recipe: Recipe) -> bool:
