@@ -6,16 +6,16 @@
 What is trained is the same in both: pairs of hh-rlhf (DIR as published) or the bundled sample, cut as the paper cuts
 them (prompts at 128 tokens, rows at 512), loss on the response, one schedule, as many rows in a step, as many epochs;
 SFT, then DPO from what SFT made. Only how it is computed differs (`COMPUTED`): what `paper` leaves open is as trl
-has it unless told otherwise, since nothing is known of it; trl alone also computes logits of prompts on a CPU, where
-`fixed` spares them. `--set` changes how `fixed` computes: on a CPU, without it, batches of 2, which fit its caches
-better than 8, and bf16 where the processor has matrix units for it (AMX). Rows in a step stay as many. Adapters on
-random weights learn little, so rates are high; losses on validation before and after tell whether anything was
-learned, and whether both came to the same (1 %).
+has it unless told otherwise, since nothing is known of it; trl alone also computes logits of prompts on a CPU, and all
+of them twice, where `fixed` has what is in `whoseboat.tailoring.cpu_loss`. `--set` changes how `fixed` computes: on a
+CPU, without it, batches of 4, which fit its caches better than 8, and bf16 where the processor has matrix units for it
+(AMX). Rows in a step stay as many. Adapters on random weights learn little, so rates are high; losses on validation
+before and after tell whether anything was learned, and whether both came to the same (1 %).
 
 The ratio is of this shape of model and no constant: most of it comes from logits that are spared, so it grows with the
 share of the vocabulary in the model (`small`: 32,000 words, 8 of its 13 million weights) and with that of prompts in
 the rows, and it is smaller with a small vocabulary. `paper` run by `whoseboat train` has some of these savings too:
-prompts are spared on a CPU, and the reference is computed before unless told otherwise. A validation loss is a mean
+the loss on a CPU is the same, and the reference is computed before unless told otherwise. A validation loss is a mean
 over batches, so batches of another size alone move it a little: compare "before".
 
 Every round trains both, each in a process of its own, in turn; the first is another one in every other round. Tokens
@@ -152,7 +152,7 @@ def for_cpu() -> list[str]:
     import torch
 
     has_matrix_units = torch.cpu.get_capabilities().get("amx_bf16", False)
-    return ["batch_size=2", *(["precision=bf16"] if has_matrix_units else [])]
+    return ["batch_size=4", *(["precision=bf16"] if has_matrix_units else [])]
 
 
 # ---- one training, in a process of its own

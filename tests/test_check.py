@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ def test_a_folder_is_told_what_was_found(checked: Path) -> None:
     assert {"saliency", "sameness", "care", "form", "leakage", "shortcuts"} <= set(found["tables"])
 
 
-def test_what_rules_look_at_is_counted_though_they_tell_of_what_is_bad_alone(tmp_path: Path) -> None:
-    """One near-duplicate of 96 personas is no share of 1; what is not in English is not looked at for its words."""
+def test_every_persona_has_a_row_of_every_check_that_looked_at_it(tmp_path: Path) -> None:
+    """Also of checks that say yes or no; what is not in English is not looked at for its words, and has none."""
     personas = [
         ("The user is blind and prefers spoken answers.", "The user is patient and prefers tables."),
         ("El usuario es directo y quiere respuestas breves sin detalles.", "The user is curious and prefers stories."),
@@ -96,8 +97,33 @@ def test_what_rules_look_at_is_counted_though_they_tell_of_what_is_bad_alone(tmp
     table.write_text("".join(json.dumps(line) + "\n" for line in given), encoding="utf-8")
     built = whoseboat.build("table", tmp_path / "set", data_dir=rows, personas=table)
     counts = whoseboat.check(built.path).folders[0].checks["counts"]
-    assert counts["protected_attribute"] == {"chosen": {"looked_at": 2, "bad": 1}}
-    assert counts["contact"] == {"chosen": {"looked_at": 6, "bad": 1}}
+    found = Counter(
+        (row["id"], row["side"], row["check"]) for row in pq.read_table(built.path / "checks.parquet").to_pylist()
+    )
+    assert set(found.values()) == {1}
+    checks = {check for _, side, check in found if side == "chosen"}
+    assert {
+        "words",
+        "refusal",
+        "quotes",
+        "duplicate",
+        "near_duplicate",
+        "contact",
+        "accuracy",
+        "words_from_prompt",
+    } <= checks
+    ids = {id_ for id_, _, _ in found}
+    missing = {(id_, side, check) for id_ in ids for side in ("chosen", "rejected") for check in checks} - found.keys()
+    assert sorted((side, check) for _, side, check in missing) == [
+        ("chosen", "harmful_intent"),
+        ("chosen", "protected_attribute"),
+    ]
+    assert counts["protected_attribute"] == {
+        "chosen": {"looked_at": 2, "bad": 1},
+        "rejected": {"looked_at": 3, "bad": 0},
+    }
+    assert counts["contact"]["chosen"] == {"looked_at": 3, "bad": 1}
+    assert counts["near_duplicate"]["rejected"] == {"looked_at": 3, "bad": 0}
     assert counts["words"] == {side: {"looked_at": 3, "bad": 0} for side in ("chosen", "rejected")}
 
 

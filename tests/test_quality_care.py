@@ -55,8 +55,8 @@ def checked(pairs: Iterable[CheckedPair]) -> Checked:
 
 
 def details(found: Iterable[Finding], check: str) -> list[str]:
-    """Return the details of a check's findings."""
-    return [one.detail for one in found if one.check == check]
+    """Return the details of a check's findings that are bad."""
+    return [one.detail for one in found if one.check == check and one.is_bad]
 
 
 @pytest.mark.parametrize(("persona", "categories"), PROTECTED)
@@ -88,10 +88,16 @@ def test_harmful_intents_are_flagged_with_kind_and_words(persona: str, kind: str
 
 
 def test_findings_tell_the_side() -> None:
-    """Each side's persona is looked at by itself, and all that is found is bad."""
+    """Each side's persona is looked at by itself, and each check says what it came to."""
     found = findings(pair(HARMLESS, "The user is a widow and prefers calm."))
     assert [(one.side, one.check, one.is_bad, one.detail) for one in found] == [
-        ("rejected", "protected_attribute", True, "family_status: widow")
+        ("chosen", "protected_attribute", False, ""),
+        ("chosen", "harmful_intent", False, ""),
+        ("rejected", "protected_attribute", True, "family_status: widow"),
+        ("rejected", "harmful_intent", False, ""),
+        ("chosen", "contact", False, ""),
+        ("rejected", "contact", False, ""),
+        ("pair", "contact", False, ""),
     ]
 
 
@@ -163,7 +169,8 @@ def test_other_figures_are_no_contacts(text: str) -> None:
 def test_any_text_is_read(text: str) -> None:
     """No text breaks it, and no contact tells more than its mask."""
     assert all(len(contact.masked) < 30 for contact in contacts_in(text))
-    assert all(one.is_bad and one.detail.isprintable() for one in findings(pair(text, prompt=text or "-")))
+    assert all(one.is_bad == bool(one.detail) for one in findings(pair(text, prompt=text or "-")))
+    assert all(one.detail.isprintable() for one in findings(pair(text, prompt=text or "-")))
 
 
 @given(st.lists(st.sampled_from([*" -,.@+()0123456789", "ann", "call me at ", "is a ", "young "]), max_size=60))
@@ -179,18 +186,16 @@ def test_contacts_tell_their_column() -> None:
     mail = "ann@whoseboat.org"
     found = findings(pair(f"Is {mail}", f"At {mail}", f"By {mail}?", f"On {mail}", f"To {mail}"))
     assert [(one.side, one.detail) for one in found if one.check == "contact"] == [
+        ("chosen", "chosen: e-mail a….org; chosen_persona: e-mail a….org"),
+        ("rejected", "rejected: e-mail a….org; rejected_persona: e-mail a….org"),
         ("pair", "prompt: e-mail a….org"),
-        ("chosen", "chosen: e-mail a….org"),
-        ("chosen", "chosen_persona: e-mail a….org"),
-        ("rejected", "rejected: e-mail a….org"),
-        ("rejected", "rejected_persona: e-mail a….org"),
     ]
 
 
 def test_a_long_list_is_cut() -> None:
     """Only a few contacts of a text are told, and how many more there are."""
-    (found,) = findings(pair(prompt=" ".join(f"{letter}nn@whoseboat.org" for letter in "abcdefgh")))
-    assert found.detail.endswith(", e-mail e….org and 3 more")
+    (found,) = details(findings(pair(prompt=" ".join(f"{letter}nn@whoseboat.org" for letter in "abcdefgh"))), "contact")
+    assert found.endswith(", e-mail e….org and 3 more")
 
 
 def test_what_is_not_english_is_counted_as_not_looked_at() -> None:
@@ -198,6 +203,7 @@ def test_what_is_not_english_is_counted_as_not_looked_at() -> None:
     german = "Der Nutzer ist praktisch veranlagt und bevorzugt kurze Antworten ohne Umschweife oder Muslim."
     result = checked([pair(german, prompt=f"Frage {number}", language="de") for number in range(3)])
     assert result.tables["care"]["looked_at"] == {"chosen": 0, "rejected": 3}
+    assert {one.side for one in findings(pair(german, language="de")) if one.check == "harmful_intent"} == {"rejected"}
     assert result.tables["care"]["not_in_english"] == {"chosen": 3, "rejected": 0}
     figure = next(one for one in result.figures if one.side == "chosen" and one.name == "names a protected attribute")
     assert (figure.figure.value, figure.figure.n) == (None, 0)

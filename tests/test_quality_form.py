@@ -12,6 +12,7 @@ from quality_pairs import figure, pair, run, value
 from whoseboat.metric import Bootstrap
 from whoseboat.quality import form
 from whoseboat.quality.form import RULES, Form, broken_rules
+from whoseboat.quality.pairs import SIDES
 
 FEW = Bootstrap(draws=500)
 GOOD = "The user is practical and prefers short steps over pictures in words."
@@ -83,20 +84,23 @@ def test_bounds_of_length_are_inside() -> None:
 
 
 def test_findings_say_words_of_each_and_what_is_wrong() -> None:
-    """A persona has one finding for its words, and one more for a rule that it breaks."""
+    """A persona has one finding for each rule: whether it is broken, and of words how many."""
     findings, _ = run(Form(FEW), [pair(GOOD, "I cannot describe this user, sorry.")])
-    assert [(one.side, one.check, one.value, one.is_bad) for one in findings] == [
+    assert [(one.side, one.check) for one in findings] == [(side, rule) for side in SIDES for rule in RULES]
+    assert [(one.side, one.check, one.value, one.is_bad) for one in findings if one.is_bad or one.value] == [
         ("chosen", "words", 12, False),
-        ("rejected", "words", 6, False),
         ("rejected", "refusal", None, True),
+        ("rejected", "words", 6, False),
     ]
-    assert findings[-1].detail == "the reply describes no user but declines to"
+    assert [one.detail for one in findings if one.detail] == ["the reply describes no user but declines to"]
 
 
 def test_a_length_that_is_wrong_is_a_bad_number_of_words() -> None:
     """The number stands with the reason; there is no second finding."""
     findings, checked = run(Form(FEW), [pair(GOOD, "The user waits.")])
-    assert [(one.value, one.is_bad, bool(one.detail)) for one in findings] == [(12, False, False), (3, True, True)]
+    lengths = [(one.value, one.is_bad, bool(one.detail)) for one in findings if one.check == "words"]
+    assert lengths == [(12, False, False), (3, True, True)]
+    assert [one.check for one in findings if one.is_bad] == ["words"]
     assert figure(checked, "right form", "rejected").figure.value == 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quality_pairs import figure, pair, run, value
+from quality_pairs import figure, pair, run
 
 from whoseboat.metric import Bootstrap
 from whoseboat.quality.findings import Finding
@@ -21,8 +21,8 @@ FEW = Bootstrap(draws=500)
 
 
 def of(check: str, findings: list[Finding]) -> list[tuple[str, str, str]]:
-    """Return id, side and detail of the findings of a check."""
-    return [(one.id, str(one.side), one.detail) for one in findings if one.check == check]
+    """Return id, side and detail of the findings of a check that are bad."""
+    return [(one.id, str(one.side), one.detail) for one in findings if one.check == check and one.is_bad]
 
 
 def texts_of(lists: list[list[int]]) -> Texts:
@@ -68,7 +68,9 @@ def test_near_duplicates() -> None:
     ]
     findings, checked = run(Sameness(FEW), pairs)
     assert of("near_duplicate", findings) == [("a", "chosen", "like c rejected"), ("c", "rejected", "like a chosen")]
-    assert value(findings, "near_duplicate") == pytest.approx(10 / 12, abs=1e-4)
+    near_ones = {(one.id, one.side): one for one in findings if one.check == "near_duplicate"}
+    assert near_ones["a", "chosen"].value == pytest.approx(10 / 12, abs=1e-4)
+    assert (near_ones["b", "chosen"].value, near_ones["b", "chosen"].is_bad) == (None, False)
     assert figure(checked, "near-duplicate of another conversation's", "chosen").figure.value == pytest.approx(1 / 3)
 
 
@@ -228,3 +230,6 @@ def test_any_texts_can_be_counted(personas: list[tuple[str, str]]) -> None:
     findings, checked = run(Sameness(Bootstrap(draws=100)), pairs)
     assert checked.tables["coverage"]["both"]["personas"] == 2 * len(pairs)
     assert len([one for one in findings if one.check == "sides_alike"]) == len(pairs)
+    for check in ("duplicate", "near_duplicate"):
+        places = {(one.id, one.side) for one in findings if one.check == check}
+        assert len(places) == 2 * len(pairs) == len([one for one in findings if one.check == check])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,12 @@ PROTECTED, HARMFUL, CONTACT = "protected_attribute", "harmful_intent", "contact"
 # Of so many terms or contacts a finding tells; and of so many terms of a category the table does.
 _MOST_IN_DETAIL = 5
 _MOST_TERMS = 10
+# The texts that are searched for contacts, by the side of a finding.
+_COLUMNS: Mapping[FindingSide, tuple[str, ...]] = {
+    "chosen": ("chosen", "chosen_persona"),
+    "rejected": ("rejected", "rejected_persona"),
+    "pair": ("prompt",),
+}
 _CALLED = {PROTECTED: "names a protected attribute", HARMFUL: "states a harmful intent"}
 _ABOUT = (
     "Words and patterns that find candidates for a look, in English; not a classifier. Counts are of personas; of "
@@ -51,7 +57,7 @@ class Care:
         self._adjectives = AdjectivesByIdentity()
 
     def add(self, pair: CheckedPair) -> Iterable[Finding]:
-        """Look at the texts of a pair; findings say what was met, contacts masked."""
+        """Look at the texts of a pair; findings say what was met, contacts masked. What is not in English has none."""
         self._conversations.add(pair)
         by_side = {side: found_in(pair.persona(side), pair.language) for side in SIDES}
         for side, found in by_side.items():
@@ -162,13 +168,12 @@ def findings(pair: CheckedPair) -> list[Finding]:
 def _of_personas(pair: CheckedPair, by_side: dict[Side, dict[str, list[Found]] | None]) -> Iterator[Finding]:
     for side, found in by_side.items():
         for check, terms in (found or {}).items():
-            if terms:
-                detail = told(f"{one.category}: {one.term}" for one in terms)
-                yield Finding(pair.id, pair.split, side, check, None, True, detail)
+            detail = told(f"{one.category}: {one.term}" for one in terms)
+            yield Finding(pair.id, pair.split, side, check, None, bool(terms), detail)
 
 
 def _of_contacts(pair: CheckedPair, contacts: dict[str, tuple[Contact, ...]]) -> Iterator[Finding]:
-    for column, found in contacts.items():
-        side: FindingSide = "chosen" if column.startswith("chosen") else "rejected"
-        side = "pair" if column == "prompt" else side
-        yield Finding(pair.id, pair.split, side, CONTACT, None, True, f"{column}: {told(found)}")
+    """Yield a finding for each side, of its response and its persona, and one for the prompt."""
+    for side in _COLUMNS:
+        found = [f"{column}: {told(contacts[column])}" for column in _COLUMNS[side] if column in contacts]
+        yield Finding(pair.id, pair.split, side, CONTACT, None, bool(found), "; ".join(found))

@@ -1,8 +1,8 @@
 """A dataset folder checked: its texts by rule, its personas by a judge; what is found is kept in the folder.
 
 ```
-checks.parquet   a row per persona (or pair) and check: id, split, side, check, value, is_bad, detail; of checks that
-                 measure nothing, a row where something is bad alone
+checks.parquet   a row per persona (or pair) and check: id, split, side, check, value, is_bad, detail; none where a
+                 check did not look, such as at words of another language, or at what a judge was not asked about
 checks.json      figures with intervals, tables, who judged, and the digest of the data they are of
 ```
 
@@ -34,7 +34,7 @@ from whoseboat.llm.budget import Tally
 from whoseboat.llm.settings import LanguageModel
 from whoseboat.manifest import CHECKS, CHECKS_TABLE, Manifest, read_manifest
 from whoseboat.quality import accuracy, preference, reasons
-from whoseboat.quality.care import CONTACT, HARMFUL, PROTECTED, Care
+from whoseboat.quality.care import Care
 from whoseboat.quality.comparison import Comparison, Scored, compare
 from whoseboat.quality.findings import Checked, CheckFigure, Finding, TextCheck
 from whoseboat.quality.form import Form as FormCheck
@@ -256,22 +256,8 @@ def _by_rule(path: Path, table: _Table, progress: Progress, on_progress: OnProgr
     found = [one.result() for one in checks]
     for result in found:
         table.add(result.findings)
-    _count_looks(table.counts, progress.done, found)
     report(progress, True)
     return found
-
-
-def _count_looks(counts: Mapping[str, dict[str, dict[str, int]]], pairs: int, found: Sequence[Checked]) -> None:
-    """Put right what rules looked at: some have findings of what is bad alone, and of those all would be bad."""
-    in_english = next(result.tables["care"]["looked_at"] for result in found if "care" in result.tables)
-    for check, sides in counts.items():
-        for side, of_side in sides.items():
-            if check in (PROTECTED, HARMFUL):
-                of_side["looked_at"] = in_english[side]
-            elif check == CONTACT and side != "pair":
-                of_side["looked_at"] = 2 * pairs  # the response and the persona
-            else:
-                of_side["looked_at"] = pairs
 
 
 def _by_judge(
@@ -380,7 +366,7 @@ def _in_card(figure: Mapping[str, Any]) -> dict[str, Any]:
 class _Table:
     """`checks.parquet`, written as findings come; a context manager. `counts` has what was looked at, and what is bad.
 
-    By check, then side: `looked_at`, which begins as the number of findings, and those that are `bad`.
+    By check, then side: the findings, which is what was `looked_at`, and those that are `bad`.
     """
 
     def __init__(self, path: Path) -> None:

@@ -61,7 +61,7 @@ class Form:
         self._words: dict[Side, Counter[int]] = {side: Counter() for side in SIDES}
 
     def add(self, pair: CheckedPair) -> Iterable[Finding]:
-        """Look at the two personas of a pair; the findings say what is wrong, and how many words there are."""
+        """Look at the two personas of a pair: a finding for each rule says whether it is broken; of words, how many."""
         self._conversations.add(pair)
         findings: list[Finding] = []
         for side in SIDES:
@@ -71,9 +71,9 @@ class Form:
             self._passed[side].append(not broken)
             self._broken[side].update(broken.keys())
             self._words[side][words] += 1
-            length = broken.pop(WORDS, None)
-            findings.append(Finding(pair.id, pair.split, side, WORDS, words, length is not None, length or ""))
-            findings += [Finding(pair.id, pair.split, side, rule, None, True, why) for rule, why in broken.items()]
+            for rule in RULES:
+                value = words if rule == WORDS else None
+                findings.append(Finding(pair.id, pair.split, side, rule, value, rule in broken, broken.get(rule, "")))
         return findings
 
     def result(self) -> Checked:

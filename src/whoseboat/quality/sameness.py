@@ -115,23 +115,24 @@ class Sameness:
         yield CheckFigure("both sides identical", "both", share(self._same))
 
     def _findings(self, uses: _Uses, near: _Near) -> Iterator[Finding]:
-        """Yield a finding for each persona that another conversation has, too, or one alike to it."""
+        """Yield two findings for each persona: whether another conversation has it, too, and whether one alike to it.
+
+        What is a duplicate is no near-duplicate as well. How alike the nearest is, where it is not near, is not known.
+        """
         elsewhere = uses.elsewhere()
         likes = near.likes[uses.texts]
         first, second = uses.first()
-        for place in np.flatnonzero((elsewhere > 0) | (likes >= 0)).tolist():
-            pair, side = self._ids[place // 2], SIDES[place % 2]
-            split = self._splits[place // 2]
-            if elsewhere[place]:
-                count = int(elsewhere[place])
-                detail = f"{count} more in other conversations"
-                yield Finding(pair, split, side, "duplicate", count, True, detail)
+        for place in range(len(uses.texts)):
+            about = self._ids[place // 2], self._splits[place // 2], SIDES[place % 2]
+            count, text = int(elsewhere[place]), likes[place]
+            detail = f"{count} more in other conversations" if count else ""
+            yield Finding(*about, "duplicate", count, count > 0, detail)
+            if text < 0 or count:
+                yield Finding(*about, "near_duplicate")
             else:
-                text = likes[place]
                 like = int(first[text] if uses.roots[first[text]] != uses.roots[place] else second[text])
                 value = round(float(near.values[uses.texts[place]]), 4)
-                detail = f"like {self._ids[like // 2]} {SIDES[like % 2]}"
-                yield Finding(pair, split, side, "near_duplicate", value, True, detail)
+                yield Finding(*about, "near_duplicate", value, True, f"like {self._ids[like // 2]} {SIDES[like % 2]}")
 
     def _by_side(self, uses: _Uses) -> dict[str, Integers]:
         return {"both": uses.texts, **{side: uses.texts[place::2] for place, side in enumerate(SIDES)}}

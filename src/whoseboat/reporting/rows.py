@@ -79,6 +79,7 @@ def explorer(folder: Path, pairs: int, *, most: int = MOST) -> Explorer:
     checks = _measured(table) if table.is_file() else {}
     wanted = None if pairs <= most else _sample(folder, table, checks, most)
     rows = [pair for pair in read_pairs(folder) if wanted is None or pair.id in wanted]
+    checks = {name: one for name, one in checks.items() if one.bad or one.values}  # by others nothing can be found
     names = list(checks)
     findings = _findings(table, names, {pair.id for pair in rows}) if checks else {}
     parts = sorted({pair.source_split or "" for pair in rows})
@@ -226,13 +227,16 @@ def _hash(id_: str) -> bytes:
 
 
 def _findings(table: Path, names: Sequence[str], ids: set[str]) -> dict[str, list[list[Any]]]:
-    """Return what was found of these pairs: check and side by their places, value, whether it is bad, detail."""
+    """Return what was found of these pairs: check and side by their places, value, whether it is bad, detail.
+
+    That a check had nothing to say of a persona is not shown.
+    """
     found: dict[str, list[list[Any]]] = defaultdict(list)
     places = {name: place for place, name in enumerate(names)}
     sides = {side: place for place, side in enumerate(SIDES)}
     for batch in _batches(table, _COLUMNS):
         for id_, side, check, value, is_bad, detail in zip(*batch.values(), strict=True):
-            if id_ in ids and side in sides:
+            if id_ in ids and check in places and side in sides and (is_bad or value is not None or detail):
                 short = None if value is None or value != value else round(value, 4)
                 text = (detail or "")[: LONGEST["detail"]]
                 found[id_].append([places[check], sides[side], short, int(bool(is_bad)), text])
