@@ -1,6 +1,6 @@
 """What a build in tasks costs, and what further workers bring.
 
-    python scripts/bench_scale.py [--rows 100000] [--pairs 2000] [--latency 1] [--runs 3]
+    python scripts/bench_scale.py [--rows 100000] [--pairs 2000] [--files 8] [--latency 1] [--runs 3]
 
 Three tables:
 
@@ -8,13 +8,14 @@ Three tables:
   much longer than the plain build the tasks of one worker take;
 - the same for a language model: a loopback server that takes `--latency` seconds for an answer, and 64 requests at once
   of each worker;
-- what a task spends on a row that another one keeps.
+- what is spent on a row for being cut: to read it and to put it by for its task, once; where the source cannot be cut,
+  each task reads each row, and leaves most of them to others.
 
-Input is that of `bench_build.py`. Every build is a process of its own; the plain build and each worker have one core
-each, as far as there are any. The figures are medians of the runs, which take turns, so that a machine that is busy
-for a while is so for all. The load of the machine before each table is told; where it is more than the cores, seconds
-of processor time say more than those of the clock: of all processes of a build together, and, for the efficiency of two
-workers on cores that are free, of the launcher and the busier worker.
+Input is that of `bench_build.py`, in `--files` files, which tasks cut among them. Every build is a process of its own;
+the plain build and each worker have one core each, as far as there are any. The figures are medians of the runs, which
+take turns, so that a machine that is busy for a while is so for all. The load of the machine before each table is told;
+where it is more than the cores, seconds of processor time say more than those of the clock: of all processes of a build
+together, and, for the efficiency of two workers on cores that are free, of the launcher and the busier worker.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import bench_build
@@ -115,23 +116,36 @@ def table(title: str, pairs: int, source: Path, cuts: list[tuple[int, int]], run
         print(f"{name:>6} {clock:>8.1f} {pairs / clock:>8,.0f} {processor:>8.1f}   {said:<55} {clocks}", flush=True)
 
 
-def microseconds_of_a_skipped_row(source: Path, rows: int = 20_000) -> tuple[float, float]:
-    """Return the microseconds of processor time of reading a row, and of finding that another task keeps it."""
+def write_source(folder: Path, pairs: int, files: int) -> None:
+    """Write so many pairs into so many files."""
+    folder.mkdir(exist_ok=True)
+    whole = folder.with_suffix(".jsonl")
+    bench_build.write_input(whole, pairs)
+    with whole.open("rb") as lines:
+        for number in range(files):
+            rows = islice(lines, pairs * (number + 1) // files - pairs * number // files)
+            (folder / f"part-{number:03d}.jsonl").write_bytes(b"".join(rows))
+    whole.unlink()
+
+
+def microseconds_of_a_row(source: Path) -> dict[str, float]:
+    """Return the microseconds of processor time of reading a row, putting it by, and finding that another keeps it."""
     from whoseboat import sources
-    from whoseboat.tasks import Task
+    from whoseboat.spool import to_line
+    from whoseboat.tasks import task_of
 
-    def read() -> list[object]:
-        request = sources.Request(data_dir=source, options={"language": "en"})
-        return list(islice(sources.read("table", request).pairs, rows))
-
-    started = time.process_time()
-    pairs = read()
-    reading = time.process_time() - started
-    keeps = Task(0, 2).keeps
-    started = time.process_time()
+    request = sources.Request(data_dir=source, options={"language": "en"})
+    marks = [time.process_time()]
+    pairs = list(islice(sources.read("table", request).pairs, 20_000))
+    marks.append(time.process_time())
     for pair in pairs:
-        keeps(pair)  # type: ignore[arg-type]  # what a source gives
-    return reading / len(pairs) * 1e6, (time.process_time() - started) / len(pairs) * 1e6
+        task_of(pair, 2)
+    marks.append(time.process_time())
+    for pair in pairs:
+        to_line(pair)
+    marks.append(time.process_time())
+    of_a_row = [(end - start) / len(pairs) * 1e6 for start, end in pairwise(marks)]
+    return dict(zip(("read", "whose", "put by"), of_a_row, strict=True))
 
 
 def main() -> None:
@@ -139,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--pairs", type=int, default=2_000)
+    parser.add_argument("--files", type=int, default=8)
     parser.add_argument("--latency", type=float, default=1.0)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", choices=["offline", "model"], help="only this table")
@@ -152,15 +167,15 @@ def main() -> None:
     from llm_server import LlmServer
 
     with tempfile.TemporaryDirectory() as directory:
-        source = Path(directory) / "input.jsonl"
+        source = Path(directory) / "input"
         if given.only != "model":
-            bench_build.write_input(source, given.rows)
-            read, skipped = microseconds_of_a_skipped_row(source)
-            print(f"a row that another task keeps: {read:.0f} µs to read, {skipped:.1f} µs to leave")
+            write_source(source, given.rows, given.files)
+            found = microseconds_of_a_row(source)
+            print("a row: " + ", ".join(f"{what} {spent:.1f} µs" for what, spent in found.items()))
             cuts = [PLAIN, (1, 1), (2, 1), (2, 2), (4, 1), (4, 2)]
             table(f"offline engine, {given.rows:,} pairs", given.rows, source, cuts, given.runs)
         if given.only != "offline":
-            bench_build.write_input(source, given.pairs)
+            write_source(source, given.pairs, given.files)
             with LlmServer(latency=given.latency) as server:
                 os.environ.update(server.environment())
                 title = f"a language model of {given.latency} s, {given.pairs:,} pairs"

@@ -1,4 +1,4 @@
-"""What a task of a build costs: it reads the source as a whole, and builds the conversations that are its own.
+"""What a task of a build costs: the cutting of the source, and the building of the conversations that are its own.
 
     python scripts/bench_tasks.py [--rows 100000 1000000] [--tasks 16] [--format jsonl]
 
@@ -7,7 +7,9 @@ that files are no smaller than those of people's texts. Each figure is from a pr
 Time is that of the processor, so that other work on the machine changes it little; memory is the process's peak.
 
     read    every row is read, and none kept
-    task    all that one task does: read, keep its own, screen, infer with `contrast`, write
+    cut     every row is read and put by for its task; tasks share this out among them
+    own     what else a task does, where the source was cut: read its own, screen, infer with `contrast`, write
+    task    all that a task does where the source cannot be cut: read every row, keep its own, and so on
     whole   the same with one task alone
 """
 
@@ -18,6 +20,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +29,7 @@ from importlib import resources
 from pathlib import Path
 
 WORDS = 80
-KINDS = ("read", "task", "whole")
+KINDS = ("read", "cut", "own", "task", "whole")
 
 
 def write_input(path: Path, rows: int) -> None:
@@ -62,20 +65,32 @@ def measure(kind: str, source: Path, tasks: int) -> None:
     from whoseboat import engines, sources
     from whoseboat.records import Row
     from whoseboat.redaction import Redactor
+    from whoseboat.scale import cutting
+    from whoseboat.scale.plan import Plan
     from whoseboat.screening import screen
     from whoseboat.sources import Request
     from whoseboat.tasks import Task, of_task
     from whoseboat.writer import DatasetWriter
 
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    reading = sources.read("table", Request(data_dir=source, options={"language": "en"}))
+    pairs, rows, size, cut = reading.pairs, 0, 0, source.parent / "cut"
     before, started = memory(), time.process_time()
-    pairs, rows, size = sources.read("table", Request(data_dir=source, options={"language": "en"})).pairs, 0, 0
     if kind == "read":
         for _ in pairs:
             rows += 1
+    elif kind == "cut":
+        shutil.rmtree(cut, ignore_errors=True)
+        if reading.by_file is None:
+            raise SystemExit("this source cannot be cut by its files")
+        cutting._cut(Plan("table", "", tasks, 1), reading.by_file, reading.by_file.files, cut / "00000")
+        files = list(cut.rglob("*.jsonl"))
+        rows, size = sum(path.read_bytes().count(b"\n") for path in files), sum(path.stat().st_size for path in files)
     else:
         redactor = Redactor()
         own = of_task(pairs, Task(0, tasks if kind == "task" else 1))
+        if kind == "own":
+            own = cutting._put_by(cut, 1, 0)
         screened = screen(own, max_characters=32_000, include_unsafe=False, redactor=redactor)
         with tempfile.TemporaryDirectory(dir=source.parent) as directory:
             with DatasetWriter(Path(directory), include_unsafe=False) as writer:

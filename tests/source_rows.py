@@ -79,8 +79,13 @@ def write(path: Path, *rows: Row) -> Path:
 
 
 def items(source: str, path: Path, **options: str) -> list[Item]:
-    """Read a source from disk."""
-    return list(sources.read(source, Request(data_dir=path, options=options)).pairs)
+    """Read a source from disk; where it can be read file by file, check that this gives the same."""
+    reading = sources.read(source, Request(data_dir=path, options=options))
+    found = list(reading.pairs)
+    if (by_file := reading.by_file) is not None:
+        one_by_one = [item for name in by_file.files for item in by_file.read([name])]
+        assert list(by_file.across(one_by_one)) == found
+    return found
 
 
 def pairs(source: str, path: Path, **options: str) -> list[Pair]:

@@ -55,14 +55,16 @@ def cluster(server: LlmServer) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write pairs as JSON lines."""
-    path = tmp_path_factory.mktemp("source") / "in.jsonl"
+    """Write pairs as JSON lines, into several files."""
+    folder = tmp_path_factory.mktemp("source")
     rows = [
         {"prompt": f"How do I mend {number}?", "chosen": f"So and so, {number} times.", "rejected": f"No {number}!"}
         for number in range(60)
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
+    for number in range(3):
+        lines = "".join(json.dumps(row) + "\n" for row in rows[number * 20 : number * 20 + 20])
+        (folder / f"{number}.jsonl").write_text(lines, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -278,11 +278,13 @@ def _write_folder(
     redactor = Redactor()
     flagging = _flagging(selection)
     with DatasetWriter(directory, selection.include_unsafe) as writer:
-        before = None if engine.name == "brought" else task  # a table of personas is held against all pairs
-        items = _select(reading.pairs, selection, roots, redactor, flagging, before)
+        given = task.pairs if task else None
+        to_keep = task if given is None else None  # what was put by for a task is its own
+        before = None if engine.name == "brought" else to_keep  # a table of personas is held against all pairs
+        items = _select(reading.pairs if given is None else given, selection, roots, redactor, flagging, before)
         rows = engine.infer(_counted(items, progress))
-        if task and not before:
-            rows = of_task(rows, task)
+        if to_keep and not before:
+            rows = of_task(rows, to_keep)
         for item in flagging.rows(rows) if flagging else rows:
             if isinstance(item, Row):
                 writer.add(redactor.row(item))

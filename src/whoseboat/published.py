@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from whoseboat.files import DataFile, Record, records
 from whoseboat.records import Drop, EmptyPromptError, Message, Origin, Pair, Reason, language_code
 from whoseboat.sources import (
     UNKNOWN,
+    ByFile,
     Option,
     Provenance,
     Reading,
@@ -24,6 +25,7 @@ from whoseboat.sources import (
     chosen_options,
     find_files,
     hold_out_test,
+    of_names,
     part_names,
 )
 
@@ -98,7 +100,19 @@ def read_published(
         reasons_license=source.reasons_license,
         reasons_about=source.reasons_about,
     )
-    return Reading(provenance, to_pairs(_records(files, list(required), list(optional), part_of, source), options))
+    parts = part_names(files, part_of)
+
+    def opened(some: Iterable[DataFile]) -> Records:
+        return _records(some, list(required), list(optional), parts, source)
+
+    def read(names: Collection[str]) -> Iterator[Pair | Drop]:
+        return to_pairs(opened(of_names(files, names)), {**options, "cap": "0"})
+
+    def across(pairs: Iterable[Pair | Drop]) -> Iterator[Pair | Drop]:
+        return capped(pairs, options, by_user=source.cap_by_user) if "cap" in options else iter(pairs)
+
+    by_file = ByFile(tuple(file.name for file in files), read, across) if source.by_record else None
+    return Reading(provenance, to_pairs(opened(files), options), by_file)
 
 
 def capped(pairs: Iterable[Pair | Drop], options: Mapping[str, str], *, by_user: bool = False) -> Iterator[Pair | Drop]:
@@ -259,13 +273,12 @@ def _known_from(source: Source, stated: str | None, is_the_set: bool) -> str:
 
 
 def _records(
-    files: list[DataFile],
+    files: Iterable[DataFile],
     required: list[str],
     optional: list[str],
-    part_of: Callable[[DataFile], str] | None,
+    parts: Mapping[str, str],
     source: Source,
 ) -> Records:
-    parts = part_names(files, part_of)
     for file in files:
         for row, (line, record) in enumerate(records(file, [*required, *optional])):
             if row == 0:

@@ -14,6 +14,17 @@ from whoseboat.journal import cannot_write, make_directory
 from whoseboat.records import Drop, Message, Origin, Pair, Reason
 
 
+def to_line(item: Pair | Drop) -> bytes:
+    """Return an item as a line of bytes."""
+    return (b"P" if isinstance(item, Pair) else b"D") + orjson.dumps(item) + b"\n"
+
+
+def of_line(line: bytes) -> Pair | Drop:
+    """Return the item of a line."""
+    record = orjson.loads(line[1:])
+    return _pair(record) if line.startswith(b"P") else _drop(record)
+
+
 class Spool:
     """Items on disk, in their order; a context manager that removes the file at its end.
 
@@ -27,18 +38,15 @@ class Spool:
         make_directory(directory)
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed at the end of the context
         for item in items:
-            kind = b"P" if isinstance(item, Pair) else b"D"
             try:
-                self._file.write(kind + orjson.dumps(item) + b"\n")
+                self._file.write(to_line(item))
             except OSError as error:
                 raise cannot_write(directory, error) from error
 
     def __iter__(self) -> Iterator[Pair | Drop]:
         """Yield the items as they were."""
         self._file.seek(0)
-        for line in self._file:
-            record = orjson.loads(line[1:])
-            yield _pair(record) if line.startswith(b"P") else _drop(record)
+        yield from map(of_line, self._file)
 
     def __enter__(self) -> Spool:
         return self

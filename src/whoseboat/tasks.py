@@ -1,9 +1,10 @@
-"""A build cut into tasks: each reads the source as a whole, and keeps the conversations that are its own.
+"""A build cut into tasks: each keeps the conversations that are its own.
 
 Conversations go to tasks by a hash of their root, the normalised first user turn. So all that may meet (duplicates,
 pairs of one prompt, rows of one split) meets in one task, and what comes out is the same whatever the number of tasks.
-Sources with rules that reach across conversations, such as caps by user, trees and random subsets, see every record,
-as in a build of one piece; that is why a task reads what it does not keep.
+Where records do not need one another, files of the source are read once for all tasks (`whoseboat.scale.cutting`).
+Rules that reach across conversations, such as random subsets, see every record, as in a build of one piece: there a
+task reads what it does not keep.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ Item = TypeVar("Item", bound=Pair | Row | Drop)
 class Task:
     """One of `of` tasks, counted from 0.
 
+    `pairs` are those of the source that are the task's own, where they were put by; else the source is read.
+
     Raises:
         UsageError: there is no such task.
 
@@ -31,6 +34,7 @@ class Task:
 
     rank: int
     of: int
+    pairs: Iterable[Pair | Drop] | None = None
 
     def __post_init__(self) -> None:
         if self.of < 1 or not 0 <= self.rank < self.of:
@@ -40,7 +44,12 @@ class Task:
 
     def keeps(self, item: Pair | Row | Drop) -> bool:
         """Say whether a pair is this task's, by its conversation; of what is no pair, by where it stood."""
-        return self.of == 1 or _number(_name(item)) % self.of == self.rank
+        return task_of(item, self.of) == self.rank
+
+
+def task_of(item: Pair | Row | Drop, tasks: int) -> int:
+    """Return which of so many tasks keeps an item."""
+    return 0 if tasks == 1 else _number(_name(item)) % tasks
 
 
 def of_task(items: Iterable[Item], task: Task) -> Iterator[Item]:

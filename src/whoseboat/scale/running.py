@@ -33,7 +33,7 @@ from whoseboat.folder import check_free, whole_folder
 from whoseboat.llm.settings import LanguageModel, cache_directory
 from whoseboat.manifest import Manifest
 from whoseboat.pipeline import Built, Wanted
-from whoseboat.scale import executors
+from whoseboat.scale import cutting, executors
 from whoseboat.scale.executors import Kind
 from whoseboat.scale.joining import join
 from whoseboat.scale.plan import Plan, plan_of
@@ -156,7 +156,7 @@ def run_task(plan: Plan, rank: int) -> Manifest | None:
                 work / "part",
                 engine=plan.engine_of_task(answers),
                 personas=plan.personas,
-                task=Task(rank, plan.tasks),
+                task=Task(rank, plan.tasks, cutting.pairs_of_task(plan, rank)),
                 **plan.wanted,
             )
         folder.send(rank, built.path, built.manifest)
@@ -183,6 +183,7 @@ def finish(plan: Plan, out: Path, *, overwrite: bool = False) -> Manifest:
     """
     folder = Shared(plan.shared)
     if folder.is_joined(out):
+        cutting.forget(folder)
         return Manifest.of(manifest.read_manifest(out), str(out))
     missing = _missing(folder, plan.tasks)
     if missing:
@@ -193,6 +194,7 @@ def finish(plan: Plan, out: Path, *, overwrite: bool = False) -> Manifest:
         if overwrite:
             made = pipeline.with_words_of(pipeline.card_there(out), new, made)
         folder.note_joined(out, new)
+    cutting.forget(folder)
     return made
 
 

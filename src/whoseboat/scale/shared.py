@@ -2,6 +2,7 @@
 
 ```
 SHARED/run.json               what is built, by how many tasks; written once
+SHARED/cut/00002/             the pairs of some of the source's files, by task; on a disk (`whoseboat.scale.cutting`)
 SHARED/parts/00003.json       the part of task 3 is whole: which attempt made it, and its files with their SHA-256
 SHARED/parts/00003-1f2e3d4c/  that attempt: a dataset folder
 SHARED/answers/00003/         what a language model answered to task 3
@@ -141,23 +142,14 @@ class Shared:
         if self.directory is None:
             yield
             return
-        with self._explained():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError) as error:
+        with self.alone(self.directory / LOCK, wait=False) as is_alone:
+            if not is_alone:
                 raise OutputError(
                     "another process is at work in the shared folder",
                     where=self.address,
                     todo="wait for it, or name another --shared",
-                ) from error
-            except OSError:  # a file system without locks
-                pass
+                )
             yield
-        finally:
-            os.close(file)
 
     def note_jobs(self, jobs: Iterable[str]) -> None:
         """Write down which jobs were handed over."""
@@ -189,12 +181,7 @@ class Shared:
                 yield Path(directory)
             return
         above = self.directory / _WORK
-        with self._explained():
-            above.mkdir(parents=True, exist_ok=True)
-            file = os.open(above / f"{rank:05d}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.lockf(file, fcntl.LOCK_EX)
+        with self.alone(self.directory / _WORK / f"{rank:05d}.lock"):
             shutil.rmtree(above / f"{rank:05d}", ignore_errors=True)  # what a process left that was killed
             with self._explained():
                 (above / f"{rank:05d}").mkdir()
@@ -202,6 +189,25 @@ class Shared:
                 yield above / f"{rank:05d}"
             finally:
                 shutil.rmtree(above / f"{rank:05d}", ignore_errors=True)
+
+    @contextmanager
+    def alone(self, lock: Path, *, wait: bool = True) -> Iterator[bool]:
+        """Be the only process of this disk at something; without waiting, say whether it is so.
+
+        Where the file system has no locks it is, as far as can be known.
+        """
+        with self._explained():
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                yield False
+                return
+            except OSError:  # a file system without locks
+                pass
+            yield True
         finally:
             os.close(file)
 

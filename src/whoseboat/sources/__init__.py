@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from whoseboat import hub
@@ -113,11 +113,32 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class ByFile:
+    """The pairs of a source file by file, where no record needs others; what all of them together need comes after.
+
+    Args:
+        files: the names of the files, in their order.
+        read: gives the pairs of some of these files, before any cap.
+        across: drops what is too much among pairs of one conversation, whatever files they stood in; so it may be done
+            for some conversations alone.
+
+    """
+
+    files: tuple[str, ...]
+    read: Callable[[Collection[str]], Iterator[Pair | Drop]]
+    across: Callable[[Iterable[Pair | Drop]], Iterator[Pair | Drop]] = iter
+
+
+@dataclass(frozen=True)
 class Reading:
-    """A source opened: where the pairs come from, and the pairs, read as they are asked for."""
+    """A source opened: where the pairs come from, and the pairs, read as they are asked for.
+
+    `by_file` gives the same pairs file by file, in the order of the files; None where records need one another.
+    """
 
     provenance: Provenance
     pairs: Iterator[Pair | Drop]
+    by_file: ByFile | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +150,8 @@ class Source:
     is known from (`card`, `source documentation`, `repository`, `unknown`), its size, its languages (ISO 639-1),
     whether the people who chose are told apart, how unsafe responses are told, how its files are called, whether its
     pairs come with personas (and `personas_about`: whose), whether all of it is a test set, which sets it is made of,
-    and the licence of people's own words in it and what to know of them.
+    and the licence of people's own words in it and what to know of them. `by_record` says that each record makes its
+    pairs by itself, whatever others there are, but for a cap; `cap_by_user` that this cap is for each user.
     """
 
     name: str
@@ -154,6 +176,8 @@ class Source:
     personas_about: str = ""
     reasons_license: str = ""
     reasons_about: str = ""
+    by_record: bool = False
+    cap_by_user: bool = False
 
 
 def names() -> list[str]:
@@ -193,7 +217,7 @@ def read(name: str, request: Request) -> Reading:
     source = find(name)
     _check_request(source, request)
     reading = source.read(request)
-    return Reading(reading.provenance, _refuse_when_nothing_fits(reading.pairs, name))
+    return replace(reading, pairs=refuse_when_nothing_fits(reading.pairs, name))
 
 
 def _check_request(source: Source, request: Request) -> None:
@@ -272,6 +296,11 @@ def _files_of_split(files: list[DataFile], split: str) -> list[DataFile]:
     return [file for file in of_split if file in named] or of_split
 
 
+def of_names(files: Iterable[DataFile], names: Collection[str]) -> list[DataFile]:
+    """Return the files that have these names, in their order."""
+    return [file for file in files if file.name in names]
+
+
 def part_names(files: Iterable[DataFile], part_of: Callable[[DataFile], str] | None = None) -> dict[str, str]:
     """Return by file name how the part of the source is called that a file holds: its name without suffixes.
 
@@ -282,8 +311,13 @@ def part_names(files: Iterable[DataFile], part_of: Callable[[DataFile], str] | N
     return names if len(set(names.values())) == len(names) else {name: name for name in names}
 
 
-def _refuse_when_nothing_fits(items: Iterable[Pair | Drop], source: str, patience: int = 100) -> Iterator[Pair | Drop]:
-    """Pass the pairs on, unless the first `patience` rows are all malformed: then the fault is not in the rows."""
+def refuse_when_nothing_fits(
+    items: Iterable[Pair | Drop], source: str, patience: int = 100, *, is_all: bool = True
+) -> Iterator[Pair | Drop]:
+    """Pass the pairs on, unless the first `patience` rows are all malformed: then the fault is not in the rows.
+
+    Where there are fewer, it is so if they are all there is.
+    """
     held: list[Pair | Drop] = []
     iterator = iter(items)
     for item in iterator:
@@ -293,7 +327,7 @@ def _refuse_when_nothing_fits(items: Iterable[Pair | Drop], source: str, patienc
         if len(held) == patience:
             raise _nothing_fits(held, source)
     else:
-        if held:
+        if held and is_all:
             raise _nothing_fits(held, source)
     yield from held
     yield from iterator

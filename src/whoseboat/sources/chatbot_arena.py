@@ -37,7 +37,7 @@ TAGGERS = ("roberta-large", "t5-large")
 def to_pairs(records: Records, options: Mapping[str, str]) -> Iterator[Pair | Drop]:
     """Turn each vote into a pair."""
     users = Pseudonyms("chatbot-arena")
-    return capped((_pair(record, origin, users) for record, origin in records), options, by_user=True)
+    return capped((_pair(record, origin, users) for record, origin in records), options, by_user=SOURCE.cap_by_user)
 
 
 def _pair(record: Record, origin: Origin, users: Pseudonyms) -> Pair | Drop:
@@ -114,4 +114,6 @@ SOURCE = Source(
   journal = {arXiv preprint arXiv:2306.05685},
   year    = {2023}
 }""",
+    by_record=True,
+    cap_by_user=True,
 )

@@ -46,7 +46,7 @@ def to_pairs(records: Records, options: Mapping[str, str]) -> Iterator[Pair | Dr
     """Turn each turn of a conversation into the pairs of its preferred response with each other one."""
     pseudonyms = Pseudonyms("community-alignment")
     pairs = (item for record, origin in records for item in _of_conversation(record, origin, pseudonyms))
-    return capped(pairs, options, by_user=True)
+    return capped(pairs, options, by_user=SOURCE.cap_by_user)
 
 
 def _of_conversation(record: Record, origin: Origin, pseudonyms: Pseudonyms) -> Iterator[Pair | Drop]:
@@ -150,4 +150,6 @@ SOURCE = Source(
   journal = {arXiv preprint arXiv:2507.09650},
   year    = {2025}
 }""",
+    by_record=True,
+    cap_by_user=True,
 )

@@ -126,4 +126,5 @@ SOURCE = Source(
   journal = {arXiv preprint arXiv:2505.11475},
   year    = {2025}
 }""",
+    by_record=True,
 )

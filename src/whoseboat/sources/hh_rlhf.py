@@ -16,7 +16,7 @@ links names to blobs), however spelt. A red-team one wins wherever it stands: su
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from whoseboat.errors import DataError, UsageError
@@ -26,6 +26,7 @@ from whoseboat.records import Drop, EmptyPromptError, Message, Origin, Pair
 from whoseboat.sources import (
     NO_LABELS,
     UNKNOWN,
+    ByFile,
     Option,
     Provenance,
     Reading,
@@ -34,6 +35,7 @@ from whoseboat.sources import (
     chosen_options,
     find_files,
     hold_out_test,
+    of_names,
     part_names,
     values_of,
 )
@@ -167,7 +169,13 @@ def read(request: Request) -> Reading:
         citation=CITATION,
         safety_rule=RED_TEAM_RULE if RED_TEAM & read_from else NO_LABELS,
     )
-    return Reading(provenance, _pairs(files, tranche_of))
+    parts = part_names(files, lambda file: f"{tranche_of[file.name]}/{PurePosixPath(stem(file.name)).name}")
+
+    def of_files(names: Collection[str]) -> Iterator[Pair | Drop]:
+        return _pairs(of_names(files, names), tranche_of, parts)
+
+    names = tuple(file.name for file in files)
+    return Reading(provenance, of_files(names), ByFile(names, of_files))
 
 
 def _licence(state: DatasetState | None) -> tuple[str, str]:
@@ -215,8 +223,7 @@ def _named_tranche(parts: Iterable[str]) -> str:
     return "harmless-base" if any(word in part for part in spelt for word in _RED_TEAM_WORDS) else ""
 
 
-def _pairs(files: list[DataFile], tranche_of: dict[str, str]) -> Iterator[Pair | Drop]:
-    parts = part_names(files, lambda file: f"{tranche_of[file.name]}/{PurePosixPath(stem(file.name)).name}")
+def _pairs(files: list[DataFile], tranche_of: dict[str, str], parts: Mapping[str, str]) -> Iterator[Pair | Drop]:
     for file in files:
         tranche = tranche_of[file.name]
         for row, (line, record) in enumerate(records(file, ("chosen", "rejected"))):

@@ -64,4 +64,5 @@ SOURCE = Source(
   booktitle = {Proceedings of the 2024 Conference on Empirical Methods in Natural Language Processing},
   year      = {2024}
 }""",
+    by_record=True,
 )

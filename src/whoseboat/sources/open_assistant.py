@@ -221,4 +221,5 @@ SOURCE = Source(
   journal = {arXiv preprint arXiv:2304.07327},
   year    = {2023}
 }""",
+    by_record=True,
 )

@@ -126,4 +126,5 @@ SOURCE = Source(
   journal = {arXiv preprint arXiv:2306.05087},
   year    = {2023}
 }""",
+    by_record=True,
 )

@@ -160,4 +160,5 @@ SOURCE = Source(
     safety=SAFETY_RULE,
     mixture_of=MIXTURE.format(", those of SHP of stanfordnlp/SHP"),
     files="Anthropic HHH/train-*.parquet, BeaverTails/..., Mnemonic/..., SHP/...",
+    by_record=True,
 )

@@ -87,4 +87,5 @@ SOURCE = Source(
     personas_about=(
         "A language model inferred the personas from the very pairs, for the paper; no person described themselves."
     ),
+    by_record=True,
 )

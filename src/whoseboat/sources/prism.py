@@ -44,7 +44,7 @@ def to_pairs(
     `survey` says how users described themselves, by their id.
     """
     pseudonyms = Pseudonyms("prism")
-    return capped(_of_all(conversations, pseudonyms, survey or {}), options, by_user=True)
+    return capped(_of_all(conversations, pseudonyms, survey or {}), options, by_user=SOURCE.cap_by_user)
 
 
 def _of_all(conversations: Records, pseudonyms: Pseudonyms, survey: Mapping[str, str]) -> Iterator[Pair | Drop]:
@@ -209,4 +209,6 @@ SOURCE = Source(
   journal = {arXiv preprint arXiv:2404.16019},
   year    = {2024}
 }""",
+    by_record=True,
+    cap_by_user=True,
 )

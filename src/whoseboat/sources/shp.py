@@ -174,4 +174,5 @@ SOURCE = Source(
   booktitle = {Proceedings of the 39th International Conference on Machine Learning},
   year      = {2022}
 }""",
+    by_record=True,
 )

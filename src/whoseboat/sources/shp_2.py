@@ -87,4 +87,5 @@ SOURCE = Source(
     languages=("en",),
     files="reddit/SUBREDDIT/train.json and stackexchange/stack_SITE/train.json, validation.json and test.json beside",
     citation=shp.SOURCE.citation,
+    by_record=True,
 )

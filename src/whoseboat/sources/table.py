@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -42,6 +42,7 @@ from whoseboat.records import (
 from whoseboat.sources import (
     NO_LABELS,
     UNKNOWN,
+    ByFile,
     Option,
     Provenance,
     Reading,
@@ -49,6 +50,7 @@ from whoseboat.sources import (
     Source,
     chosen_options,
     hold_out_test,
+    of_names,
     part_names,
 )
 
@@ -203,13 +205,23 @@ def _read_files(request: Request, columns: dict[str, str], options: dict[str, st
     places = {
         file.name: f"{file.path.absolute()}/{file.path.resolve()}" for file in files if isinstance(file, LocalFile)
     }
-    return _reading(provenance, _records_of_files(files, columns), columns, options, places)
+    parts = part_names(files)
+
+    def opened(some: Iterable[DataFile]) -> Iterator[tuple[Origin, Record]]:
+        return _records_of_files(some, columns, parts)
+
+    reading, to_pairs = _reading(provenance, opened(files), columns, options, places)
+    if "winner" in columns and not options["winner"]:
+        return reading  # what its numbers mean is told by the first rows of all
+    names = tuple(file.name for file in files)
+    return replace(reading, by_file=ByFile(names, lambda some: to_pairs(opened(of_names(files, some)))))
 
 
-def _records_of_files(files: list[DataFile], columns: Mapping[str, str]) -> Iterator[tuple[Origin, Record]]:
+def _records_of_files(
+    files: Iterable[DataFile], columns: Mapping[str, str], parts: Mapping[str, str]
+) -> Iterator[tuple[Origin, Record]]:
     wanted = [part for names in columns.values() for part in (names, *names.split("+"))]
     wanted += [name for names in _label_columns(columns).values() for name in names]
-    parts = part_names(files)
     for file in files:
         for row, (line, record) in enumerate(records(file, wanted)):
             if row == 0:
@@ -223,10 +235,11 @@ def _reading(
     columns: Mapping[str, str],
     options: Mapping[str, str],
     places: Mapping[str, str],
-) -> Reading:
-    """Return the reading of a table, and say how safety was told, for which its first record is read.
+) -> tuple[Reading, Callable[[Iterable[tuple[Origin, Record]]], Iterator[Pair | Drop]]]:
+    """Return the reading of a table, and what turns rows of it into pairs, whichever they are.
 
-    `places` says by file where it stands: its path, or the repo and what was asked of it.
+    It says how safety was told, for which its first record is read. `places` says by file where it stands: its path, or
+    the repo and what was asked of it.
     """
     ahead = list(islice(rows, 1))
     labels = [name for names in _label_columns(columns).values() for name in names if ahead and name in ahead[0][1]]
@@ -243,11 +256,14 @@ def _reading(
         )
     else:
         rule = NO_LABELS
-    pairs = (
-        to_pair(record, origin, columns, options, "red-team" if labels or origin.file in red_team else "unlabelled")
-        for origin, record in _with_known_winner(_again(ahead, rows), columns, options)
-    )
-    return Reading(replace(provenance, safety_rule=rule), pairs)
+
+    def to_pairs(some: Iterable[tuple[Origin, Record]]) -> Iterator[Pair | Drop]:
+        for origin, record in some:
+            without_label: Safety = "red-team" if labels or origin.file in red_team else "unlabelled"
+            yield to_pair(record, origin, columns, options, without_label)
+
+    pairs = to_pairs(_with_known_winner(_again(ahead, rows), columns, options))
+    return Reading(replace(provenance, safety_rule=rule), pairs), to_pairs
 
 
 def _again(ahead: list[tuple[Origin, Record]], rows: Iterator[tuple[Origin, Record]]) -> _Rows:
@@ -326,7 +342,7 @@ def _read_hub(request: Request, columns: dict[str, str], options: dict[str, str]
     )
     where = hub.place(repo, state.commit)
     places = {provenance.files[0]: f"{repo}/{provenance.files[0]}"}
-    return _reading(provenance, _records_of_rows(rows, where, provenance, columns), columns, options, places)
+    return _reading(provenance, _records_of_rows(rows, where, provenance, columns), columns, options, places)[0]
 
 
 def _records_of_rows(

@@ -185,4 +185,5 @@ SOURCE = Source(
   journal = {arXiv preprint arXiv:2310.01377},
   year    = {2023}
 }""",
+    by_record=True,
 )
