@@ -178,6 +178,10 @@ def test_cost_and_rate_are_told() -> None:
     unpriced = of_datasets.content(replace(made, cost=None), None).sections[-1]
     assert "No price is known" in unpriced.said[0]
     assert "cost" not in {tile.name for tile in unpriced.tiles}
+    judged = {"judge": {"tokens": {"prompt": 1200, "completion": 40}, "cost": 0.125}}
+    of_judge = {tile.name: tile.value for tile in of_datasets.content(made, judged).sections[-1].tiles}
+    assert (of_judge["cost of the checks"], of_judge["tokens of the checks"]) == ("$0.12", "1,240")
+    assert tiles.keys() == of_judge.keys() - {"cost of the checks", "tokens of the checks"}
 
 
 def test_figures_in_words() -> None:

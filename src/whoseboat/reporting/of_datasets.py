@@ -65,7 +65,7 @@ def content(manifest: Manifest, checks: Plain | None) -> Content:
         _drops(manifest),
         _flags(found),
         _others(found),
-        _cost(manifest),
+        _cost(manifest, found),
     ]
     return Content(
         f"{manifest.source.title} with inferred personas",
@@ -486,7 +486,7 @@ def _cell(value: object) -> str:
     return words.number(value) if isinstance(value, int | float) else str(value if value is not None else "")
 
 
-def _cost(manifest: Manifest) -> Section:
+def _cost(manifest: Manifest, checks: Plain) -> Section:
     pairs = sum(manifest.rows["pairs"].values())
     tiles = [Tile("time", f"{manifest.seconds:,.1f} s", note="to build the folder")]
     if manifest.seconds > 0:
@@ -498,6 +498,7 @@ def _cost(manifest: Manifest) -> Section:
         tokens = manifest.tokens
         sent = f"{tokens.get('prompt', 0):,} prompt, {tokens.get('completion', 0):,} completion"
         tiles.append(Tile("tokens", f"{sum(tokens.values()):,}", note=sent))
+    tiles += _cost_of_judge(checks.get("judge") or {})
     rows = tuple((words.plain_name(name), f"{count:,}") for name, count in manifest.requests.items())
     tables = (Titled("Requests to the language model", Table(("requests", "number"), rows)),) if rows else ()
     said = {
@@ -508,6 +509,17 @@ def _cost(manifest: Manifest) -> Section:
         None: "What made the personas elsewhere is not known here.",
     }[manifest.uses_language_model]
     return Section("cost", "Cost", "What it took", (said,), tuple(tiles), tables=tables)
+
+
+def _cost_of_judge(judge: Plain) -> Iterator[Tile]:
+    """Yield what the checks took, where their judge is a language model."""
+    tokens = judge.get("tokens")
+    if not isinstance(tokens, Mapping):
+        return
+    if judge.get("cost") is not None:
+        yield Tile("cost of the checks", f"${judge['cost']:,.2f}", note="of the judge's verdicts")
+    sent = f"{tokens.get('prompt', 0):,} prompt, {tokens.get('completion', 0):,} completion"
+    yield Tile("tokens of the checks", f"{sum(tokens.values()):,}", note=sent)
 
 
 # ---- tables
