@@ -29,6 +29,7 @@ from whoseboat.scale.plan import Plan, plan_of
 from whoseboat.scale.running import finish, run_task
 from whoseboat.scale.shared import Shared
 from whoseboat.sources import Request
+from whoseboat.tasks import task_of
 
 BAD: Record = {"prompt": 7, "chosen": "a", "rejected": "b", "lang": None, "score": None}
 
@@ -60,6 +61,19 @@ def spoilt(source: Path) -> None:
     for path in source.iterdir():
         if path.name != "a.jsonl":
             path.write_bytes(b"spoilt")
+
+
+@pytest.mark.parametrize("at_once", [1, 3_000, 8_000_000])
+def test_however_much_is_written_at_once(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Pairs keep their order."""
+    monkeypatch.setattr(cutting, "_BYTES_AT_ONCE", at_once)
+    whole = list(sources.read("table", Request(source, columns=wanted(source)["columns"])).pairs)
+    plan = begun(tmp_path, source)
+    found = list(cutting.pairs_of_task(plan, 1) or ())
+    assert 5 < len(found) < len(whole)
+    assert found == [item for item in whole if task_of(item, 3) == 1]
 
 
 @pytest.mark.parametrize("tasks", [2, 3, 8])

@@ -19,11 +19,12 @@ of one prompt. And it needs a shared folder on a disk. Elsewhere each task reads
 from __future__ import annotations
 
 import json
-import os
+import secrets
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 from whoseboat import sources
@@ -37,12 +38,12 @@ from whoseboat.spool import of_line, to_line
 from whoseboat.tasks import task_of
 
 _CUT, _SIZES = "cut", "sizes.json"
-_ROWS_AT_ONCE = 2_000
+_BYTES_AT_ONCE = 8_000_000
 _WAIT_SECONDS = 0.2
 
 
 def pairs_of_task(plan: Plan, rank: int) -> Iterator[Pair | Drop] | None:
-    """Return what the source has for a task, in its order, before caps; None where the task is to read all of it.
+    """Return what the source has for a task, in its order; None where the task is to read all of it.
 
     Shares of the source that nobody has cut yet are cut here; those that others are at are waited for.
 
@@ -98,21 +99,21 @@ def _is_cut(share: Path) -> bool:
 
 def _cut(plan: Plan, by_file: ByFile, files: Sequence[str], target: Path) -> None:
     """Read some files, and put each pair by for its task."""
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    pairs = by_file.read(frozenset(files))
+    if files[0] == by_file.files[0]:
+        pairs = sources.refuse_when_nothing_fits(pairs, plan.source, is_all=False)
     try:
-        pairs = by_file.read(frozenset(files))
-        if files[0] == by_file.files[0]:
-            pairs = sources.refuse_when_nothing_fits(pairs, plan.source, is_all=False)
-        sizes = [0] * plan.tasks
-        while items := list(islice(pairs, _ROWS_AT_ONCE)):
-            of_tasks: dict[int, list[bytes]] = {}
-            for item in items:
-                of_tasks.setdefault(task_of(item, plan.tasks), []).append(to_line(item))
-            for rank, lines in of_tasks.items():
-                with (part / f"{rank:05d}.jsonl").open("ab") as file:  # not all open at once: there may be many
-                    sizes[rank] += file.write(b"".join(lines))
+        part.mkdir(parents=True)
+        sizes, waiting, held = [0] * plan.tasks, defaultdict[int, list[bytes]](list), 0
+        for item in pairs:
+            line = to_line(item)
+            waiting[task_of(item, plan.tasks)].append(line)
+            held += len(line)
+            if held > _BYTES_AT_ONCE:
+                _append(part, waiting, sizes)
+                held = 0
+        _append(part, waiting, sizes)
         (part / _SIZES).write_text(json.dumps(sizes), encoding="utf-8")
         try:
             part.rename(target)
@@ -128,6 +129,14 @@ def _cut(plan: Plan, by_file: ByFile, files: Sequence[str], target: Path) -> Non
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _append(part: Path, waiting: dict[int, list[bytes]], sizes: list[int]) -> None:
+    """Write what waits; files are not all open at once, since there may be many."""
+    for rank, lines in waiting.items():
+        with (part / f"{rank:05d}.jsonl").open("ab") as file:
+            sizes[rank] += file.write(b"".join(lines))
+    waiting.clear()
 
 
 def _put_by(above: Path, shares: int, rank: int) -> Iterator[Pair | Drop]:
