@@ -181,7 +181,8 @@ def hardware() -> str:
     if torch.cuda.is_available():
         count = int(os.environ.get("WORLD_SIZE", "1"))
         return f"{count} x {torch.cuda.get_device_name(0)}"
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 # ---- the trainer
