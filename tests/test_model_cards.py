@@ -176,7 +176,7 @@ def test_what_is_not_known_is_said() -> None:
 
 def test_the_card_of_a_model_that_is_told_no_persona_speaks_of_none() -> None:
     """What is said of personas is said where there are any: the baseline's card says what it is for."""
-    card = cards.model_card(model(personas="none"))
+    card = cards.model_card(model(**BASELINE))
     assert "with which those that are told a persona are compared" in section(card, "Intended use")
     limits = section(card, "Limits and risks")
     assert "**One taste for all.**" in limits
