@@ -110,7 +110,9 @@ def table(title: str, pairs: int, source: Path, cuts: list[tuple[int, int]], run
             plain = medians[PLAIN]
             said = f"to plain {clock / plain[0] - 1:+.1%}, of processor time {processor / plain[1] - 1:+.1%}"
         elif alone := medians.get((cut[0], 1)):
-            said = f"efficiency {alone[0] / clock / cut[1]:.2f}, on free cores {alone[2] / free / cut[1]:.2f}"
+            said = f"efficiency {alone[0] / clock / cut[1]:.2f}"
+            if not endpoint:  # against a model tasks wait, so that their processor time says nothing
+                said += f", on free cores {alone[2] / free / cut[1]:.2f}"
         name = f"{cut[0]} x {cut[1]}" if cut != PLAIN else "plain"
         clocks = " ".join(f"{one[0]:.1f}" for one in found[cut])
         print(f"{name:>6} {clock:>8.1f} {pairs / clock:>8,.0f} {processor:>8.1f}   {said:<55} {clocks}", flush=True)
