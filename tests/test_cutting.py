@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
-import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 import test_source_prism as prism
+from datasets import load_dataset
 from source_rows import real_files, write
 from test_scale import Record, by_tasks, check_same, command, pairs, wanted
 from test_source_ultrafeedback import binarized
@@ -71,7 +74,7 @@ def test_however_much_is_written_at_once(
     monkeypatch.setattr(cutting, "_BYTES_AT_ONCE", at_once)
     whole = list(sources.read("table", Request(source, columns=wanted(source)["columns"])).pairs)
     plan = begun(tmp_path, source)
-    found = list(cutting.pairs_of_task(plan, 1) or ())
+    found = list(cutting.task(plan, 1).pairs or ())
     assert 5 < len(found) < len(whole)
     assert found == [item for item in whole if task_of(item, 3) == 1]
 
@@ -93,7 +96,7 @@ def test_every_file_is_read_once(tmp_path: Path, source: Path) -> None:
     plan = begun(tmp_path, source)
     run_task(plan, 1)
     cut = tmp_path / "shared" / "cut"
-    assert {path.name for path in cut.iterdir() if path.is_dir()} == {"00000", "00001", "00002"}
+    assert sorted(path.stem for path in cut.glob("*.jsonl")) == ["00000", "00001", "00002"]
     spoilt(source)
     run_task(plan, 0)
     run_task(plan, 2)
@@ -174,8 +177,9 @@ def test_a_process_that_is_killed_leaves_its_share_to_others(tmp_path: Path, sou
     plain = whoseboat.build("table", tmp_path / "plain", **wanted(source))
     plan = begun(tmp_path, source)
     cut = tmp_path / "shared" / "cut"
-    (cut / "00001.7.part").mkdir(parents=True)
-    (cut / "00001.7.part" / "00000.jsonl").write_bytes(b"half a li")
+    cut.mkdir()
+    for name in ("00001.0badc0de.part", "00001.jsonl"):  # by who was killed in the middle, and before the last step
+        (cut / name).write_bytes(b"half a li")
     holds = (
         "import fcntl, os, sys, time; file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT);"
         "fcntl.lockf(file, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)"
@@ -186,16 +190,17 @@ def test_a_process_that_is_killed_leaves_its_share_to_others(tmp_path: Path, sou
     working = threading.Thread(target=run_task, args=(plan, 0))
     working.start()
     until = time.monotonic() + 60
-    while not all((cut / name / "sizes.json").is_file() for name in ("00000", "00002")):
+    while not all((cut / name).is_file() for name in ("00000.json", "00002.json")):
         assert time.monotonic() < until
         time.sleep(0.01)
     time.sleep(0.5)
     assert working.is_alive()  # it waits
-    assert not (cut / "00001").exists()
+    assert not (cut / "00001.json").exists()
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     working.join(60)
-    assert (cut / "00001" / "sizes.json").is_file()
+    assert (cut / "00001.json").is_file()
+    assert not list(cut.glob("*.part"))
     for rank in (1, 2):
         run_task(plan, rank)
     finish(plan, tmp_path / "out")
@@ -212,45 +217,42 @@ def test_several_processes_share_the_cutting(tmp_path: Path, source: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {"in", "plain", "out"}
 
 
-def test_where_there_are_no_locks_two_may_cut_the_same(tmp_path: Path, source: Path) -> None:
-    """The one that comes second finds the share of the first, and both tasks have their pairs."""
-    plan = begun(tmp_path, source, tasks=2)
-    by_file = cutting._by_file(plan)
-    assert by_file is not None
-    target = tmp_path / "shared" / "cut" / "00000"
-    target.parent.mkdir()
-    shares = cutting._shares(by_file.files, 2)
-    cutting._cut(plan, by_file, shares[0], target)
-    before = {path.name: path.read_bytes() for path in target.iterdir()}
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        pool.apply(_cut_again, (plan, target))
-    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
-    assert [path.name for path in target.parent.iterdir()] == ["00000"]
+def test_where_there_are_no_locks_each_task_reads_all(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that was mounted without them nobody could know who is at a share; the set is the same."""
+
+    def refused(_: int, __: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    plain = whoseboat.build("table", tmp_path / "plain", **wanted(source))
+    plan = begun(tmp_path, source)
+    monkeypatch.setattr(fcntl, "lockf", refused)
+    for rank in range(3):
+        assert cutting.task(plan, rank).pairs is None
+        run_task(plan, rank)
+    assert not (tmp_path / "shared" / "cut").exists()
+    finish(plan, tmp_path / "out")
+    check_same(plain.path, tmp_path / "out")
 
 
-def _cut_again(plan: Plan, target: Path) -> None:
-    by_file = cutting._by_file(plan)
-    assert by_file is not None
-    cutting._cut(plan, by_file, cutting._shares(by_file.files, 2)[0], target)
-
-
-@pytest.mark.parametrize("harm", ["cut off", "gone", "no sizes", "no line of ours"])
+@pytest.mark.parametrize("harm", ["cut off", "longer", "gone", "no index", "not ours", "no line of ours"])
 def test_what_was_cut_is_damaged(tmp_path: Path, source: Path, harm: str) -> None:
     """It is said which file, and what to remove; then the run goes on."""
     plan = begun(tmp_path, source)
     run_task(plan, 0)
     cut = tmp_path / "shared" / "cut"
-    path = max(cut.glob("*/00001.jsonl"), key=lambda path: path.stat().st_size)
+    path = cut / "00001.jsonl"
     content = path.read_bytes()
     if harm == "gone":
         path.unlink()
-    elif harm == "no sizes":
-        (path.parent / "sizes.json").write_text("[", encoding="utf-8")
+    elif harm in ("no index", "not ours"):
+        path.with_suffix(".json").write_text("[" if harm == "no index" else "[]", encoding="utf-8")
     else:
-        path.write_bytes(content[:-5] if harm == "cut off" else b"x" * len(content))
+        path.write_bytes({"cut off": content[:-5], "longer": content + b"\n"}.get(harm, b"x" * len(content)))
     with pytest.raises(DataError, match="cut of the source is not as it was written") as caught:
         run_task(plan, 1)
-    assert path.parent.name in str(caught.value)
+    assert caught.value.where == str(path)
     assert str(cut) in caught.value.todo
     shutil.rmtree(cut)
     for rank in (1, 2):
@@ -275,14 +277,60 @@ def test_a_damaged_file_of_the_source_is_told(tmp_path: Path, source: Path) -> N
     assert not (tmp_path / "shared" / "parts").exists()
 
 
-def test_rows_that_are_no_pairs_at_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [100, 60], ids=["in the first file", "in two files"])
+def test_rows_that_are_no_pairs_at_all(tmp_path: Path, first: int) -> None:
     """A hundred malformed rows at the beginning are the fault of the command, as in a build of one piece."""
-    bad = [BAD for _ in range(100)]
-    write(tmp_path / "in" / "a.jsonl", *bad)
-    write(tmp_path / "in" / "b.jsonl", *pairs())
-    plan = begun(tmp_path, tmp_path / "in")
-    with pytest.raises(DataError, match="none of the first 100 rows is a preference pair"):
-        run_task(plan, 0)
+    write(tmp_path / "in" / "a.jsonl", *(BAD for _ in range(first)))
+    write(tmp_path / "in" / "b.jsonl", *(BAD for _ in range(100 - first)), *pairs())
+    plan = begun(tmp_path, tmp_path / "in", tasks=2)
+    for rank in range(2):
+        with pytest.raises(DataError, match="none of the first 100 rows is a preference pair"):
+            run_task(plan, rank)
+
+
+def test_nothing_but_rows_that_are_no_pairs(tmp_path: Path) -> None:
+    """Fewer than a hundred, in files of which none has a pair, are told as well: with the place of the first."""
+    for name in ("a.jsonl", "b.jsonl"):
+        write(tmp_path / "in" / name, BAD, BAD)
+    plan = begun(tmp_path, tmp_path / "in", tasks=2)
+    with pytest.raises(DataError, match="none of the first 4 rows is a preference pair") as caught:
+        run_task(plan, 1)
+    assert "a.jsonl, line 1" in caught.value.where
+
+
+def test_a_later_file_may_begin_with_malformed_rows(tmp_path: Path) -> None:
+    """However many they are, where pairs came before they are dropped, as in a build of one piece."""
+    write(tmp_path / "in" / "a.jsonl", *pairs())
+    write(tmp_path / "in" / "b.jsonl", *(BAD for _ in range(120)))
+    plain = whoseboat.build("table", tmp_path / "plain", **wanted(tmp_path / "in"))
+    assert plain.manifest.dropped["malformed"] >= 120
+    check_same(plain.path, by_tasks(tmp_path / "joined", 2, **wanted(tmp_path / "in")))
+
+
+def test_files_of_one_name_keep_their_names_apart(tmp_path: Path) -> None:
+    """Splits of the source are named by all its files, not by those of a share."""
+    rows = pairs()
+    write(tmp_path / "in" / "a.jsonl", *rows[:20])
+    write(tmp_path / "in" / "a.jsonl.gz", *rows[20:])
+    plain = whoseboat.build("table", tmp_path / "plain", **wanted(tmp_path / "in"))
+    check_same(plain.path, by_tasks(tmp_path / "joined", 2, **wanted(tmp_path / "in")))
+
+
+def test_a_table_of_personas_is_held_against_all_files(tmp_path: Path, source: Path) -> None:
+    """Each task sees the whole source then, so that no persona is one of no pair."""
+    given = wanted(source)
+    first = next(iter(load_dataset(str(whoseboat.build("table", tmp_path / "all", **given).path), split="train")))
+    brought = write(
+        tmp_path / "personas.jsonl",
+        {
+            "id": first["id"],
+            "chosen_persona": "The user is busy and prefers brief answers.",
+            "rejected_persona": "The user is curious and prefers long answers.",
+        },
+    )
+    plain = whoseboat.build("table", tmp_path / "plain", personas=brought, **given)
+    assert sum(plain.manifest.rows["pairs"].values()) == 1
+    check_same(plain.path, by_tasks(tmp_path / "joined", 3, personas=brought, **given))
 
 
 def test_a_first_file_without_a_pair(tmp_path: Path) -> None:
@@ -293,18 +341,50 @@ def test_a_first_file_without_a_pair(tmp_path: Path) -> None:
     check_same(plain.path, by_tasks(tmp_path / "joined", 2, **wanted(tmp_path / "in")))
 
 
-def test_a_disk_that_is_full(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said how much room it takes."""
+@pytest.mark.parametrize(
+    ("number", "todo"), [(errno.ENOSPC, "free some room"), (errno.EACCES, "can be written")], ids=["full", "no right"]
+)
+def test_what_is_cut_cannot_be_written(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, number: int, todo: str
+) -> None:
+    """It is said what to do, by what was wrong; nothing half-cut stays."""
     plan = begun(tmp_path, source)
 
-    def full(_: object) -> bytes:
-        raise OSError(28, "No space left on device")
+    def refused(_: object) -> bytes:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(cutting, "to_line", full)
+    monkeypatch.setattr(cutting, "to_line", refused)
     with pytest.raises(OutputError, match="cannot be cut") as caught:
         run_task(plan, 0)
-    assert "No space left" in caught.value.found
+    assert os.strerror(number) in caught.value.found
+    assert todo in caught.value.todo
     assert not list((tmp_path / "shared" / "cut").glob("*.part"))
+
+
+def test_the_time_of_cutting_is_told(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts in the seconds of the set, once, for whoever did it."""
+    plan = begun(tmp_path, source)
+    seconds = iter(range(0, 100_000, 100))  # a clock that goes on by 100 seconds whenever it is asked
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    task = cutting.task(plan, 0)
+    assert task.seconds == 300  # three shares
+    assert cutting.task(plan, 1).seconds == 0
+    monkeypatch.undo()
+    built = whoseboat.build("table", tmp_path / "part", task=task, **wanted(source))
+    assert 300 < built.manifest.seconds < 400
+
+
+def test_killed_before_the_end_of_the_end(tmp_path: Path, source: Path) -> None:
+    """What was cut is gone at last, also where the set was whole when the process was killed."""
+    plan = begun(tmp_path, source)
+    for rank in range(3):
+        run_task(plan, rank)
+    cut = tmp_path / "shared" / "cut"
+    shutil.copytree(cut, tmp_path / "kept")
+    finish(plan, tmp_path / "out")
+    shutil.copytree(tmp_path / "kept", cut)
+    finish(plan, tmp_path / "out")
+    assert not cut.exists()
 
 
 def test_shares_are_neighbours() -> None:
@@ -332,7 +412,7 @@ def test_sources_that_are_cut_by_files() -> None:
 def test_pairs_come_back_as_they_were(tmp_path: Path, source: Path) -> None:
     """What is put by for the tasks is what the source has, each pair for one of them."""
     plan = begun(tmp_path, source)
-    found = [list(cutting.pairs_of_task(plan, rank) or ()) for rank in range(3)]
+    found = [list(cutting.task(plan, rank).pairs or ()) for rank in range(3)]
     whole = list(sources.read("table", Request(source, columns=wanted(source)["columns"])).pairs)
     assert sum(map(len, found)) == len(whole)
     assert all(item in whole for of_task in found for item in of_task)

@@ -273,7 +273,7 @@ def _write_folder(
     roots: Roots,
     task: Task | None = None,
 ) -> Manifest:
-    started = time.monotonic()
+    started = time.monotonic() - (task.seconds if task else 0.0)
     report = _reporter(progress, on_progress)
     redactor = Redactor()
     flagging = _flagging(selection)

@@ -25,7 +25,8 @@ Item = TypeVar("Item", bound=Pair | Row | Drop)
 class Task:
     """One of `of` tasks, counted from 0.
 
-    `pairs` are those of the source that are the task's own, where they were put by; else the source is read.
+    `pairs` are those of the source that are the task's own, where they were put by, and `seconds` what that took of
+    the task's time; else the source is read.
 
     Raises:
         UsageError: there is no such task.
@@ -35,6 +36,7 @@ class Task:
     rank: int
     of: int
     pairs: Iterable[Pair | Drop] | None = None
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.of < 1 or not 0 <= self.rank < self.of:

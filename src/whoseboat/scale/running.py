@@ -38,7 +38,6 @@ from whoseboat.scale.executors import Kind
 from whoseboat.scale.joining import join
 from whoseboat.scale.plan import Plan, plan_of
 from whoseboat.scale.shared import Shared
-from whoseboat.tasks import Task
 
 _NAMED = 10
 # How often it is looked which tasks are done: on a disk, and where that is a request.
@@ -156,7 +155,7 @@ def run_task(plan: Plan, rank: int) -> Manifest | None:
                 work / "part",
                 engine=plan.engine_of_task(answers),
                 personas=plan.personas,
-                task=Task(rank, plan.tasks, cutting.pairs_of_task(plan, rank)),
+                task=cutting.task(plan, rank),
                 **plan.wanted,
             )
         folder.send(rank, built.path, built.manifest)

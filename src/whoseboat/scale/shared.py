@@ -2,7 +2,7 @@
 
 ```
 SHARED/run.json               what is built, by how many tasks; written once
-SHARED/cut/00002/             the pairs of some of the source's files, by task; on a disk (`whoseboat.scale.cutting`)
+SHARED/cut/00002.jsonl        the pairs of some of the source's files, by task; on a disk (`whoseboat.scale.cutting`)
 SHARED/parts/00003.json       the part of task 3 is whole: which attempt made it, and its files with their SHA-256
 SHARED/parts/00003-1f2e3d4c/  that attempt: a dataset folder
 SHARED/answers/00003/         what a language model answered to task 3
@@ -210,6 +210,21 @@ class Shared:
             yield True
         finally:
             os.close(file)
+
+    def has_locks(self) -> bool:
+        """Say whether files of the folder can be locked: those of a disk, but for some that are mounted from afar."""
+        if self.directory is None:
+            return False
+        with self._explained():
+            (self.directory / _WORK).mkdir(parents=True, exist_ok=True)
+            file = os.open(self.directory / _WORK / "locks", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        return True
 
     def send(self, rank: int, part: Path, made: Manifest) -> None:
         """Put the folder that a task made in its place.

@@ -311,9 +311,7 @@ def part_names(files: Iterable[DataFile], part_of: Callable[[DataFile], str] | N
     return names if len(set(names.values())) == len(names) else {name: name for name in names}
 
 
-def refuse_when_nothing_fits(
-    items: Iterable[Pair | Drop], source: str, patience: int = 100, *, is_all: bool = True
-) -> Iterator[Pair | Drop]:
+def refuse_when_nothing_fits(items: Iterable[Pair | Drop], source: str, patience: int = 100) -> Iterator[Pair | Drop]:
     """Pass the pairs on, unless the first `patience` rows are all malformed: then the fault is not in the rows.
 
     Where there are fewer, it is so if they are all there is.
@@ -327,7 +325,7 @@ def refuse_when_nothing_fits(
         if len(held) == patience:
             raise _nothing_fits(held, source)
     else:
-        if held and is_all:
+        if held:
             raise _nothing_fits(held, source)
     yield from held
     yield from iterator
