@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,13 +146,103 @@ def test_training_comes_to_the_same_losses(
     assert compared >= 6
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "autocast"])
+def test_figures_by_hand(kind: str, temperature: float, scale: float) -> None:
+    """Whatever logits are rounded to, what follows from them is not rounded again; a gradient has its input's type."""
+    torch.manual_seed(5)
+    dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
+    low = torch.float32 if kind == "float32" else torch.bfloat16
+    head, given = (1.5 * torch.randn(300, 16)).to(dtype), torch.randn(7, 16).to(dtype)
+    tokens, weights = torch.randint(0, 300, (7,)), torch.randn(7)
+    logits = torch.mm(given.to(low), head.to(low).t()).double() * scale / temperature
+    all_of = torch.log_softmax(logits, -1)
+    slope = torch.nn.functional.one_hot(tokens, 300) - all_of.exp()
+    hidden = given.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == "autocast"):
+        log_probs, entropy, _, mean, is_top = cpu_loss._Instead(Elsewhere).apply(
+            hidden, head, None, tokens, temperature, 128, None, scale, ("entropy", "mean_logits", "is_top1")
+        )
+    torch.autograd.backward((log_probs * weights).sum())
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4, check_dtype=False)
+    close(log_probs, all_of.gather(-1, tokens.unsqueeze(-1)).squeeze(-1))
+    close(entropy, -(all_of.exp() * all_of).sum(-1))
+    close(mean, logits.mean(-1))
+    assert is_top.tolist() == (logits.argmax(-1) == tokens).tolist()
+    assert hidden.grad is not None
+    assert hidden.grad.dtype == dtype
+    wanted = slope @ head.double() * weights.unsqueeze(-1) * scale / temperature
+    about = 1e-4 if kind == "float32" else 2e-2 * float(wanted.abs().max())
+    torch.testing.assert_close(hidden.grad, wanted, rtol=1e-4, atol=about, check_dtype=False)
+
+
+class Elsewhere:
+    """Stands for trl's own function: it says that it was asked."""
+
+    @staticmethod
+    def apply(*_: object) -> str:
+        """Say so."""
+        return "trl's"
+
+
+@pytest.mark.parametrize(
+    "what", ["bias", "soft cap", "trained head", "another device", "another figure", "another trl"]
+)
+def test_what_is_not_computed_here_is_left_to_trl(what: str) -> None:
+    """A bias or a cap on logits would be wrong here, and unknown arguments may mean anything."""
+    device = "meta" if what == "another device" else "cpu"
+    hidden, head = torch.zeros(2, 4, device=device), torch.zeros(6, 4, device=device)
+    head.requires_grad_(what == "trained head")
+    given = [
+        hidden,
+        head,
+        torch.zeros(6) if what == "bias" else None,
+        torch.zeros(2, dtype=torch.long, device=device),
+        1.0,
+        128,
+        30.0 if what == "soft cap" else None,
+        1.0,
+        ("log_probs", "log_sum_sq_probs") if what == "another figure" else ("log_probs",),
+    ]
+    assert cpu_loss._Instead(Elsewhere).apply(*given, *["more"] * (what == "another trl")) == "trl's"
+
+
 def test_what_is_asked_of_trl_is_put_back() -> None:
-    """Outside training trl decides as ever; within it a CPU leaves out where there is no loss."""
+    """Outside training trl decides as ever, also after an error; within it a CPU leaves out where there is no loss."""
     before = utils._use_triton, utils._ChunkedLogProbFunction
-    with cpu_loss.lean_on_cpu():
-        assert utils._use_triton(torch.device("cpu"))
-        assert utils._ChunkedLogProbFunction is not before[1]
+
+    def failing() -> None:
+        with cpu_loss.lean_on_cpu():
+            assert utils._use_triton(torch.device("cpu"))
+            assert utils._ChunkedLogProbFunction is not before[1]
+            raise KeyError("a fault in training")
+
+    with pytest.raises(KeyError):
+        failing()
     assert (utils._use_triton, utils._ChunkedLogProbFunction) == before
+
+
+def test_trainings_that_overlap_share_it() -> None:
+    """The first that ends leaves it to the other; then trl has its own again."""
+    before = utils._use_triton, utils._ChunkedLogProbFunction
+    first, second = cpu_loss.lean_on_cpu(), cpu_loss.lean_on_cpu()
+    first.__enter__()
+    within = utils._ChunkedLogProbFunction
+    second.__enter__()
+    assert utils._ChunkedLogProbFunction is within
+    first.__exit__(None, None, None)
+    assert utils._ChunkedLogProbFunction is within
+    second.__exit__(None, None, None)
+    assert (utils._use_triton, utils._ChunkedLogProbFunction) == before
+
+
+def test_other_devices_are_asked_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What trl decides for a GPU stands."""
+    for decided in (True, False):
+        monkeypatch.setattr(utils, "_use_triton", lambda _, decided=decided: decided)
+        with cpu_loss.lean_on_cpu():
+            assert utils._use_triton(torch.device("cuda")) is decided
 
 
 def test_another_trl_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -307,13 +307,26 @@ def test_a_later_file_may_begin_with_malformed_rows(tmp_path: Path) -> None:
     check_same(plain.path, by_tasks(tmp_path / "joined", 2, **wanted(tmp_path / "in")))
 
 
-def test_files_of_one_name_keep_their_names_apart(tmp_path: Path) -> None:
+def of_source(source: str, number: int) -> Record:
+    """Make a record that a source has, unlike any of another number."""
+    question = f"Why is bread number {number} round?"
+    if source == "ultrafeedback":
+        return binarized(question, score_chosen=7 + number / 10)
+    if source == "hh-rlhf":
+        begin = f"\n\nHuman: {question}\n\nAssistant:"
+        return {"chosen": f"{begin} It rises, slowly and warm.", "rejected": f"{begin} It is {number}."}
+    return {"prompt": question, "chosen": "It rises, slowly and warm.", "rejected": f"It is {number}."}
+
+
+@pytest.mark.parametrize("source", ["table", "ultrafeedback", "hh-rlhf"])
+def test_files_of_one_name_keep_their_names_apart(tmp_path: Path, source: str) -> None:
     """Splits of the source are named by all its files, not by those of a share."""
-    rows = pairs()
-    write(tmp_path / "in" / "a.jsonl", *rows[:20])
-    write(tmp_path / "in" / "a.jsonl.gz", *rows[20:])
-    plain = whoseboat.build("table", tmp_path / "plain", **wanted(tmp_path / "in"))
-    check_same(plain.path, by_tasks(tmp_path / "joined", 2, **wanted(tmp_path / "in")))
+    folder = tmp_path / "in" / "helpful-base"
+    write(folder / "train.jsonl", *(of_source(source, number) for number in range(5)))
+    write(folder / "train.jsonl.gz", *(of_source(source, number) for number in range(5, 10)))
+    plain = whoseboat.build(source, tmp_path / "plain", data_dir=tmp_path / "in")
+    assert len(plain.manifest.source_splits) == 2
+    check_same(plain.path, by_tasks(tmp_path / "joined", 2, source, data_dir=tmp_path / "in"))
 
 
 def test_a_table_of_personas_is_held_against_all_files(tmp_path: Path, source: Path) -> None:

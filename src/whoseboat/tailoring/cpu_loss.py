@@ -9,8 +9,9 @@ hidden state, whatever the loss does with the log-probability. It is computed on
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -18,9 +19,33 @@ _LOGITS = 2**22  # at once: 16 MB of float32; with fewer the head is read more o
 _KNOWN = frozenset({"log_probs", "entropy", "mean_logits", "is_top1"})
 
 
+_lock = threading.Lock()
+_users: list[object] = []
+_instead = ExitStack()
+
+
 @contextmanager
 def lean_on_cpu() -> Iterator[None]:
-    """Let trl's trainers compute log-probabilities so on a CPU; elsewhere, and in another trl, nothing changes."""
+    """Let trl's trainers compute log-probabilities so on a CPU; elsewhere, and in another trl, nothing changes.
+
+    Threads that train at the same time share it; the last that ends gives trl its own back.
+    """
+    user = object()
+    with _lock:
+        if not _users:
+            _instead.enter_context(_replaced())
+        _users.append(user)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users.remove(user)
+            if not _users:
+                _instead.close()
+
+
+@contextmanager
+def _replaced() -> Iterator[None]:
     from trl.trainer import utils
 
     asked, tiled = getattr(utils, "_use_triton", None), getattr(utils, "_ChunkedLogProbFunction", None)
@@ -104,7 +129,7 @@ def _function() -> Any:  # noqa: ANN401 - torch is imported where it is needed
                 if is_top is not None:
                     is_top[part] = (where == token).squeeze(-1)
                 if entropy is not None:
-                    expected = torch.linalg.vecdot(powers, logits).unsqueeze(-1) / total
+                    expected = (powers * logits).sum(-1, keepdim=True) / total  # vecdot would round under autocast
                     entropy[part] = (total.log() - expected).squeeze(-1)
                 if gradient is not None:
                     # p - 1 at the token before anything is rounded: where p is nearly 1, the rest is what counts.
