@@ -381,6 +381,84 @@ def test_pairs_are_drawn_where_a_judge_was_asked(dataset: Path, exported: Path, 
     whoseboat.export_sheets(folder, tmp_path / "quality", items=ITEMS + 1, kind="quality")
 
 
+RED_TEAM = "are of red-team material, or have a response labelled unsafe"
+
+
+def red_team_set(home: Path, *, helpful: int = 4, include_unsafe: bool = False) -> Path:
+    """Build a set with pairs of a tranche that was written to draw out harm, beside others."""
+    for tranche, count in (("harmless-base", 6), ("helpful-base", helpful)):
+        if not count:
+            continue
+        (home / "data" / tranche).mkdir(parents=True)
+        starts = [f"\n\nHuman: {tranche} {number}?\n\nAssistant: " for number in range(count)]
+        rows = [json.dumps({"chosen": f"{start}I would rather not.", "rejected": f"{start}Sure!"}) for start in starts]
+        (home / "data" / tranche / "train.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    whoseboat.build("hh-rlhf", home / "set", data_dir=home / "data", include_unsafe=include_unsafe)
+    return home / "set"
+
+
+def test_red_team_material_is_for_those_who_chose_it(tmp_path: Path) -> None:
+    """What the safety gate kept out of tailoring is on no sheet; where asked for, the instructions begin with it."""
+    folder = red_team_set(tmp_path)
+    done = whoseboat.export_sheets(folder, tmp_path / "safe", items=4, kind="pairs")
+    assert done.left_out == {RED_TEAM: 6}
+    assert done.unsafe == 0
+    prompts = {row["prompt"] for row in cells(sheet(tmp_path / "safe", "pairs"))}
+    assert prompts == {f"helpful-base {number}?" for number in range(4)}
+    told = (tmp_path / "safe" / "for_labellers" / "instructions.md").read_text(encoding="utf-8")
+    assert "red-team" not in told
+    with pytest.raises(whoseboat.UsageError) as error:
+        whoseboat.export_sheets(folder, tmp_path / "more", items=5, kind="pairs")
+    assert error.value.found == f"4; 6 pairs {RED_TEAM}"
+    assert error.value.todo.startswith("--export 4, or less; with people who agreed")
+    done = whoseboat.export_sheets(folder, tmp_path / "all", items=5, include_unsafe=True)
+    assert done.left_out == {}
+    assert done.unsafe == 6
+    told = (tmp_path / "all" / "for_labellers" / "instructions.md").read_text(encoding="utf-8")
+    assert told.index("labelled unsafe: 6 of the 10 items.") < told.index("Each row of a sheet")
+
+
+def test_a_set_of_red_team_material_alone_has_no_sheet(tmp_path: Path) -> None:
+    """It has no config tailoring at all: nothing is drawn, and what would be is said."""
+    folder = red_team_set(tmp_path, helpful=0)
+    with pytest.raises(whoseboat.UsageError, match="too few conversations") as error:
+        whoseboat.export_sheets(folder, tmp_path / "out", items=1, kind="pairs")
+    assert error.value.found == f"0; 6 pairs {RED_TEAM}"
+    assert "--include-unsafe" in error.value.todo
+
+
+def test_a_set_built_with_unsafe_responses_takes_a_choice_too(tmp_path: Path) -> None:
+    """All its pairs are in tailoring, so that nothing tells which are unsafe: the instructions warn of all."""
+    folder = red_team_set(tmp_path, include_unsafe=True)
+    with pytest.raises(whoseboat.UsageError, match="its rows do not say which") as error:
+        whoseboat.export_sheets(folder, tmp_path / "out", items=2)
+    assert "--include-unsafe" in error.value.todo
+    assert whoseboat.export_sheets(folder, tmp_path / "out", items=2, include_unsafe=True).unsafe is None
+    told = (tmp_path / "out" / "for_labellers" / "instructions.md").read_text(encoding="utf-8")
+    assert "nobody knows which of the 4 items" in told
+
+
+def test_a_folder_without_a_manifest_is_told_by_its_files(tmp_path: Path) -> None:
+    """Pairs that are not in its tailoring were kept out of it."""
+    folder = red_team_set(tmp_path)
+    (folder / "manifest.json").unlink()
+    assert whoseboat.export_sheets(folder, tmp_path / "out", items=2).left_out == {RED_TEAM: 6}
+
+
+def test_the_command_says_what_is_of_red_team_material(tmp_path: Path) -> None:
+    """Without the flag how many pairs were left out, with it how many items are such."""
+    folder = red_team_set(tmp_path)
+    command = [sys.executable, "-m", "whoseboat", "agree", str(folder), "--export", "2", "--out"]
+    done = subprocess.run([*command, str(tmp_path / "a")], capture_output=True, text=True, check=True)
+    assert f"not drawn: 6 pairs that {RED_TEAM} (--include-unsafe draws them)" in done.stdout
+    again = [*command, str(tmp_path / "b"), "--export", "5", "--include-unsafe"]
+    done = subprocess.run(again, capture_output=True, text=True, check=True)
+    assert "labelled unsafe: 6 of 10 items" in done.stdout
+    assert "not drawn" not in done.stdout
+    stray = subprocess.run([*command[:5], "--include-unsafe"], capture_output=True, text=True, check=False)
+    assert stray.returncode == 2
+
+
 def test_hostile_texts_are_no_formulas(tmp_path: Path) -> None:
     """Cells that spreadsheets would run are guarded, controls are shown as marks, and line ends stay within a cell."""
     texts = {"prompt": "=HYPERLINK(0)", "chosen": '@SUM(1)\r\nNext;=2,"=3"', "rejected": "\t-1\x00\u202e"}

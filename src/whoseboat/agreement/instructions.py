@@ -6,8 +6,16 @@ from collections.abc import Collection
 
 from whoseboat.agreement.keys import SheetKind
 
-_BEGINNING = """# How to fill in the sheets
+_TITLE = """# How to fill in the sheets
+"""
 
+_WARNING = """
+> **Before you begin.** Of red-team material, or with a response labelled unsafe: {which}.
+> Such prompts were written to draw out answers that are harmful, hateful, sexual or violent, and you will read some of
+> these answers. Nobody has to: you may say no, leave items empty, or stop at any time, and need give no reason.
+"""
+
+_BEGINNING = """
 Each row of a sheet is one item. Read all of it, then fill in its empty cells; leave a row empty that you cannot judge,
 and say why in `comment`. Change nothing else, and keep the name of each item as it is.
 
@@ -72,6 +80,22 @@ have had? Your own taste does not count, nor which of the two is better for most
 """
 
 
-def instructions_for(kinds: Collection[SheetKind]) -> str:
-    """Return the instructions for these sheets."""
-    return _BEGINNING + (_QUALITY if "quality" in kinds else "") + (_PAIRS if "pairs" in kinds else "")
+def instructions_for(kinds: Collection[SheetKind], unsafe: int | None = 0, items: int = 0) -> str:
+    """Return the instructions for these sheets.
+
+    Args:
+        kinds: of the sheets.
+        unsafe: how many items are of red-team material or have a response labelled unsafe; None: nobody knows which.
+        items: how many items there are.
+
+    """
+    warning = "" if unsafe == 0 else _WARNING.format(which=_which(unsafe, items))
+    return (
+        _TITLE + warning + _BEGINNING + (_QUALITY if "quality" in kinds else "") + (_PAIRS if "pairs" in kinds else "")
+    )
+
+
+def _which(unsafe: int | None, items: int) -> str:
+    if unsafe is None:
+        return f"nobody knows which of the {items:,} items"
+    return f"{unsafe:,} of the {items:,} items"

@@ -12,6 +12,8 @@ Which items are drawn depends on the seed and the ids alone. Where a judge was a
 was drawn by the ids, too, pairs are drawn from that part: elsewhere there is nothing to compare people with. Sides and
 the order of responses are balanced, then shuffled. No conversation occurs twice, on one sheet or on both: a persona
 with its response on the one would give away the pair on the other.
+
+Pairs that the safety gate kept out of `tailoring` are not drawn unless asked for: people did not choose to read them.
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ import heapq
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from whoseboat import __version__, manifest
+from whoseboat.agreement.gate import MATERIAL, UNTOLD, Gate, gate_of
 from whoseboat.agreement.instructions import instructions_for
 from whoseboat.agreement.judged import judged_ids
 from whoseboat.agreement.keys import FILE, SIDES, KeyRow, SheetKind, write_key
@@ -44,6 +47,7 @@ Wanted = Literal["quality", "pairs", "both"]
 KIND = "sheets"
 SCHEMA_VERSION = "1.0.0"
 FOR_LABELLERS = "for_labellers"
+_IF_AGREED = "with people who agreed to read them, --include-unsafe"
 HEADS: Mapping[SheetKind, tuple[str, ...]] = {
     "quality": ("item", "persona", "prompt", "response", *SCALES, "comment"),
     "pairs": ("item", "persona", "prompt", "response_1", "response_2", "choice", "certainty", "comment"),
@@ -52,11 +56,16 @@ HEADS: Mapping[SheetKind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Exported:
-    """A folder of sheets that was made: items by sheet, and why pairs could not be on one."""
+    """A folder of sheets that was made: items by sheet, and why pairs could not be on one.
+
+    `unsafe` is how many items, of all sheets together, are of red-team material or have a response labelled unsafe;
+    None where the dataset does not tell them from others.
+    """
 
     path: Path
     items: Mapping[str, int]
     left_out: Mapping[str, int]
+    unsafe: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,7 @@ def export_sheets(
     kind: Wanted = "both",
     seed: int = 0,
     overwrite: bool = False,
+    include_unsafe: bool = False,
 ) -> Exported:
     """Write sheets for people to fill in, of pairs drawn at random from a dataset folder, at most one per conversation.
 
@@ -97,9 +107,12 @@ def export_sheets(
             persona better) or `both`.
         seed: which pairs are drawn, and how they are shuffled.
         overwrite: replace sheets of ours that are there, if none of them was filled in.
+        include_unsafe: draw pairs of red-team material and with responses labelled unsafe, too: those that the safety
+            gate keeps out of `tailoring`. The instructions warn of them.
 
     Raises:
-        UsageError: an argument cannot be right, or the dataset has too few conversations.
+        UsageError: an argument cannot be right, the dataset has too few conversations, or was built with unsafe
+            responses and `include_unsafe` is not given.
         DataError: it is no dataset folder.
         OutputError: the folder cannot be written, or holds a sheet that was filled in.
 
@@ -110,20 +123,32 @@ def export_sheets(
         raise unknown("kind of sheet", kind, get_args(Wanted))
     kinds: tuple[SheetKind, ...] = ("pairs", "quality") if kind == "both" else (kind,)
     _check_unfilled(Path(out))
+    gate = gate_of(Path(dataset))
+    if gate.is_untold and not include_unsafe:
+        raise UsageError(UNTOLD, where=str(dataset), todo=f"build it without them; {_IF_AGREED}")
     judged = None if kind == "quality" else judged_ids(Path(dataset))
-    pairs, left_out = _drawn(read_pairs(Path(dataset)), items * len(kinds), seed, judged)
-    if len(pairs) < items * len(kinds):
+    wanted = items * len(kinds)
+    pairs, left_out = _drawn(read_pairs(Path(dataset)), wanted, seed, _Unfit(judged, gate, include_unsafe))
+    if len(pairs) < wanted:
         raise UsageError(
             f"too few conversations for {' and '.join(kinds)} sheets of {items} items",
             where=str(dataset),
-            expected=f"{items * len(kinds):,}: each conversation is on one sheet, once",
+            expected=f"{wanted:,}: each conversation is on one sheet, once",
             found=f"{len(pairs):,}" + "".join(f"; {count:,} pairs {why}" for why, count in sorted(left_out.items())),
-            todo=f"--export {len(pairs) // len(kinds)}, or less" if len(pairs) >= len(kinds) else "",
+            todo=_todo(len(pairs) // len(kinds), left_out),
         )
     sheets = {one: _items(pairs[number * items : (number + 1) * items], one, seed) for number, one in enumerate(kinds)}
+    unsafe = None if gate.is_untold else sum(pair.id in gate.kept for pair in pairs)
+    drawn = {"dataset": Path(dataset).name, "items": items, "seed": seed, "include_unsafe": include_unsafe}
     with whole_folder(Path(out), overwrite) as folder:
-        _write(folder, sheets, {"dataset": Path(dataset).name, "items": items, "seed": seed})
-    return Exported(Path(out), {one: len(of) for one, of in sheets.items()}, left_out)
+        _write(folder, sheets, drawn, unsafe)
+    return Exported(Path(out), {one: len(of) for one, of in sheets.items()}, left_out, unsafe)
+
+
+def _todo(possible: int, left_out: Mapping[str, int]) -> str:
+    """Return what to do where too few conversations are left for sheets of the items wanted."""
+    smaller = [f"--export {possible}, or less"] if possible else []
+    return "; ".join([*smaller, *([_IF_AGREED] if MATERIAL in left_out else [])])
 
 
 def _check_unfilled(out: Path) -> None:
@@ -156,7 +181,7 @@ def _hash(seed: int, *texts: str) -> bytes:
 
 
 def _drawn(
-    pairs: Iterable[CheckedPair], wanted: int, seed: int, judged: Collection[str] | None
+    pairs: Iterable[CheckedPair], wanted: int, seed: int, unfit: Callable[[CheckedPair], str]
 ) -> tuple[list[CheckedPair], dict[str, int]]:
     """Return so many pairs of different conversations at random, in random order, and why others cannot be drawn.
 
@@ -164,14 +189,14 @@ def _drawn(
         pairs: all there are.
         wanted: how many to draw.
         seed: which ones.
-        judged: the ids of those a judge was asked about; None: any will do.
+        unfit: says why a pair cannot be drawn; empty where it can.
 
     """
     best: dict[str, tuple[bytes, CheckedPair]] = {}
     waiting: list[tuple[int, str]] = []  # the conversations in `best`, the last of them first
     left_out: Counter[str] = Counter()
     for pair in pairs:
-        reason = _unfit(pair) if judged is None or pair.id in judged else "the judge was not asked about"
+        reason = unfit(pair)
         if reason:
             left_out[reason] += 1
             continue
@@ -188,13 +213,28 @@ def _drawn(
     return [best[root][1] for _, root in sorted(waiting, reverse=True)], dict(left_out)
 
 
-def _unfit(pair: CheckedPair) -> str:
-    """Return why a pair cannot be on a sheet; empty where it can."""
-    if pair.chosen.strip() == pair.rejected.strip():
-        return "have two responses of the same text"
-    texts: Collection[str] = (conversation(pair.prompt), pair.chosen, pair.rejected)
-    # One less: a guard may stand before the text.
-    return f"have a text beyond {LONGEST_CELL:,} characters" if max(map(len, texts)) >= LONGEST_CELL else ""
+@dataclass(frozen=True)
+class _Unfit:
+    """Says why a pair cannot be on a sheet.
+
+    `judged` are the ids of those a judge was asked about; None: any will do.
+    """
+
+    judged: Collection[str] | None
+    gate: Gate
+    include_unsafe: bool
+
+    def __call__(self, pair: CheckedPair) -> str:
+        """Return why; empty where it can."""
+        if pair.id in self.gate.kept and not self.include_unsafe:
+            return MATERIAL
+        if self.judged is not None and pair.id not in self.judged:
+            return "the judge was not asked about"
+        if pair.chosen.strip() == pair.rejected.strip():
+            return "have two responses of the same text"
+        texts: Collection[str] = (conversation(pair.prompt), pair.chosen, pair.rejected)
+        # One less: a guard may stand before the text.
+        return f"have a text beyond {LONGEST_CELL:,} characters" if max(map(len, texts)) >= LONGEST_CELL else ""
 
 
 def _items(pairs: Iterable[CheckedPair], kind: SheetKind, seed: int) -> list[_Item]:
@@ -210,12 +250,15 @@ def _items(pairs: Iterable[CheckedPair], kind: SheetKind, seed: int) -> list[_It
     return sorted(found, key=lambda one: one.key.item)
 
 
-def _write(folder: Path, sheets: Mapping[SheetKind, list[_Item]], drawn: Mapping[str, object]) -> None:
+def _write(
+    folder: Path, sheets: Mapping[SheetKind, list[_Item]], drawn: Mapping[str, object], unsafe: int | None
+) -> None:
     handed_out = folder / FOR_LABELLERS
     handed_out.mkdir()
     for kind, items in sheets.items():
         write_cells(handed_out / f"{kind}_sheet.csv", HEADS[kind], (item.cells() for item in items))
-    (handed_out / "instructions.md").write_text(instructions_for(tuple(sheets)), encoding="utf-8")
+    told = instructions_for(tuple(sheets), unsafe, sum(map(len, sheets.values())))
+    (handed_out / "instructions.md").write_text(told, encoding="utf-8")
     write_key(folder / FILE, [item.key for items in sheets.values() for item in items])
     about = {"schema_version": SCHEMA_VERSION, "code_version": __version__, "kind": KIND, "drawn": dict(drawn)}
     text = json.dumps({**about, "files": manifest.describe_files(folder)}, indent=2, ensure_ascii=False)

@@ -49,6 +49,13 @@ def agree(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace sheets that are there, if nobody filled them in.")
     ] = False,
+    include_unsafe: Annotated[
+        bool,
+        typer.Option(
+            "--include-unsafe",
+            help="With --export: draw pairs of red-team material and unsafe responses, too; people must have agreed.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Compare people with a judge, the truth and each other; --export writes the sheets they fill in."""
@@ -56,9 +63,15 @@ def agree(
         if export is not None:
             stray = {"--key": key, "--against": against, "--question": question}
             _refuse({name for name, value in stray.items() if value is not None}, "without --export")
-            _show_exported(_export(sheets, export, out, kind, seed, overwrite=overwrite), as_json)
+            done = _export(sheets, export, out, kind, seed, overwrite=overwrite, include_unsafe=include_unsafe)
+            _show_exported(done, as_json)
             return
-        given = {"--out": out is not None, "--kind": kind is not None, "--overwrite": overwrite}
+        given = {
+            "--out": out is not None,
+            "--kind": kind is not None,
+            "--overwrite": overwrite,
+            "--include-unsafe": include_unsafe,
+        }
         _refuse({name for name, is_given in given.items() if is_given}, "with --export N")
         from whoseboat.agreement import agreeing
         from whoseboat.metric import Bootstrap
@@ -76,7 +89,14 @@ def _refuse(given: set[str], use: str) -> None:
 
 
 def _export(
-    folders: Sequence[Path], items: int, out: Path | None, kind: str | None, seed: int, *, overwrite: bool
+    folders: Sequence[Path],
+    items: int,
+    out: Path | None,
+    kind: str | None,
+    seed: int,
+    *,
+    overwrite: bool,
+    include_unsafe: bool,
 ) -> Exported:
     from whoseboat.agreement.sheets import export_sheets
 
@@ -86,22 +106,40 @@ def _export(
         )
     if out is None:
         raise UsageError("no folder to make was named", todo="name one: --out DIRECTORY")
-    wanted = cast("Wanted", kind or "both")
-    return export_sheets(folders[0], out, items=items, kind=wanted, seed=seed, overwrite=overwrite)
+    return export_sheets(
+        folders[0],
+        out,
+        items=items,
+        kind=cast("Wanted", kind or "both"),
+        seed=seed,
+        overwrite=overwrite,
+        include_unsafe=include_unsafe,
+    )
 
 
 def _show_exported(done: Exported, as_json: bool) -> None:
+    from whoseboat.agreement.gate import MATERIAL, UNTOLD
     from whoseboat.agreement.keys import FILE
     from whoseboat.agreement.sheets import FOR_LABELLERS
 
     if as_json:
-        typer.echo(json.dumps({"path": str(done.path), "items": done.items, "left_out": done.left_out}))
+        found = {"path": str(done.path), "items": done.items, "left_out": done.left_out, "unsafe": done.unsafe}
+        typer.echo(json.dumps(found))
         return
     sheets = " and ".join(f"{kind}_sheet.csv ({count:,} items)" for kind, count in done.items.items())
     typer.echo(printable(f"{done.path / FOR_LABELLERS}: {sheets} and instructions.md, to hand out"))
     typer.echo(printable(f"{done.path / FILE}: the key; keep it from those who fill in the sheets"))
     for why, count in done.left_out.items():
-        typer.echo(f"not drawn: {count:,} pairs that {why}")
+        asked = " (--include-unsafe draws them)" if why == MATERIAL else ""
+        typer.echo(f"not drawn: {count:,} pairs that {why}{asked}")
+    items = sum(done.items.values())
+    if done.unsafe is None:
+        typer.echo(f"{UNTOLD}; the instructions warn of all {items:,} items")
+    elif done.unsafe:
+        typer.echo(
+            f"of red-team material, or with a response labelled unsafe: {done.unsafe:,} of {items:,} items; "
+            "the instructions say so"
+        )
 
 
 def _show(found: Agreement) -> None:
