@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -474,6 +475,7 @@ def test_what_is_wrong_with_a_task_reaches_the_user(tmp_path: Path, source: Path
     server.fault("401", "boat 3?", None)
     arguments = ["table", "--data-dir", source, "--out", tmp_path / "out", "--tasks", 5, "--workers", 1]
     arguments += ["--model", server.model, "--base-url", server.base_url, "--shared", tmp_path / "shared"]
+    arguments += ["--concurrency", 4]
     failed = command(*arguments)
     assert failed.returncode == 1
     said = failed.stderr[failed.stderr.index("whoseboat: ") :]
@@ -487,7 +489,7 @@ def test_what_is_wrong_with_a_task_reaches_the_user(tmp_path: Path, source: Path
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("4 of 5 tasks done\n")
     assert 0 < len(server.calls) - asked < 40
-    assert server.answered_more_than_once() == 0
+    assert server.answered_more_than_once() <= 4  # what was in flight when the task was stopped
 
 
 def begun(tmp_path: Path, source: Path, tasks: int = 3) -> Plan:
@@ -582,6 +584,8 @@ def test_a_second_process_at_a_task_waits_for_the_first(tmp_path: Path, source: 
         )
         assert second.stdout is not None
         assert second.stdout.readline() == "there\n"
+        with suppress(subprocess.TimeoutExpired):
+            second.wait(2)  # as long as a build of its own would take
         made = whoseboat.build("table", work / "part", task=Task(0, 1), **wanted(source))
         assert second.poll() is None
         Shared(plan.shared).send(0, made.path, made.manifest)
