@@ -124,9 +124,9 @@ def checks_of(folder: Path, found: Iterable[Found]) -> Plain:
     }
 
 
-def check(folder: Path, changes: Mapping[str, Any] | None = None) -> Plain:
+def check(folder: Path, changes: Mapping[str, Any] | None = None, more: Iterable[Found] = ()) -> Plain:
     """Put made-up findings into a folder, as `whoseboat check` would; return what its `checks.json` holds."""
-    found = found_of(folder)
+    found = [*found_of(folder), *more]
     splits = {pair.id: pair.split for pair in read_pairs(folder)}
     rows = [
         {

@@ -47,6 +47,15 @@ def test_duplicates_of_other_conversations() -> None:
         ("c", "rejected", "3 more in other conversations"),
         ("d", "chosen", "3 more in other conversations"),
     ]
+    # A value is what is found alone: a 0 of all others would be a measure, and some of them the worst by it.
+    values = {(one.id, one.side): one.value for one in findings if one.check == "duplicate"}
+    assert len(values) == 8
+    assert {place: value for place, value in values.items() if value is not None} == {
+        ("a", "chosen"): 2,
+        ("b", "chosen"): 2,
+        ("c", "rejected"): 3,
+        ("d", "chosen"): 3,
+    }
     name = "duplicate of another conversation's"
     assert figure(checked, name, "chosen").figure.value == 3 / 4
     assert figure(checked, name, "rejected").figure.value == 1 / 4

@@ -182,6 +182,9 @@ def test_cost_and_rate_are_told() -> None:
     of_judge = {tile.name: tile.value for tile in of_datasets.content(made, judged).sections[-1].tiles}
     assert (of_judge["cost of the checks"], of_judge["tokens of the checks"]) == ("$0.12", "1,240")
     assert tiles.keys() == of_judge.keys() - {"cost of the checks", "tokens of the checks"}
+    free = {"judge": {"tokens": {"prompt": 1200, "completion": 40}, "cost": 0.0}}
+    of_judge = {tile.name: tile.value for tile in of_datasets.content(made, free).sections[-1].tiles}
+    assert of_judge["cost of the checks"] == "$0.00"
 
 
 def test_figures_in_words() -> None:
@@ -263,6 +266,20 @@ def test_beyond_the_most_there_is_a_sample_with_the_worst_in_it(checked: Path) -
     assert worst["id"] in ids
     low = {check["name"]: check["lowIsWorse"] for check in json.loads(found.data)["checks"]}
     assert low == {"accuracy": True, "sides_alike": False, "words": False}
+
+
+def test_that_nothing_was_found_is_no_finding(folder: Path) -> None:
+    """A check that found nothing anywhere is not in the explorer, nor is that another found nothing of a persona."""
+    ids = [pair.id for pair in read_pairs(folder)]
+    nothing = [(id_, "chosen", "contacts", None, False, "") for id_ in ids]
+    once = [(id_, "rejected", "duplicate", None, False, "") for id_ in ids[1:]]
+    check(folder, more=[*nothing, (ids[0], "rejected", "duplicate", 2.0, True, "2 more"), *once])
+    data = Page(whoseboat.report(folder).path).data
+    names = [one["name"] for one in data["checks"]]
+    assert names == ["accuracy", "duplicate", "sides_alike", "words"]
+    found = {row[0]: finding for row in data["rows"] for finding in row[8] if names[finding[0]] == "duplicate"}
+    assert found == {ids[0]: [1, 1, 2.0, 1, "2 more"]}
+    assert all(finding[3] or finding[2] is not None for row in data["rows"] for finding in row[8])
 
 
 def test_the_sample_is_said_on_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

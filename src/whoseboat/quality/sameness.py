@@ -126,7 +126,8 @@ class Sameness:
             about = self._ids[place // 2], self._splits[place // 2], SIDES[place % 2]
             count, text = int(elsewhere[place]), likes[place]
             detail = f"{count} more in other conversations" if count else ""
-            yield Finding(*about, "duplicate", count, count > 0, detail)
+            # Nothing found is no value: 0 would be a measure of which some are the worst.
+            yield Finding(*about, "duplicate", count or None, count > 0, detail)
             if text < 0 or count:
                 yield Finding(*about, "near_duplicate")
             else:
