@@ -66,7 +66,6 @@ def measure(kind: str, source: Path, tasks: int) -> None:
     from whoseboat.records import Row
     from whoseboat.redaction import Redactor
     from whoseboat.scale import cutting
-    from whoseboat.scale.plan import Plan
     from whoseboat.screening import screen
     from whoseboat.sources import Request
     from whoseboat.tasks import Task, of_task
@@ -83,9 +82,10 @@ def measure(kind: str, source: Path, tasks: int) -> None:
         shutil.rmtree(cut, ignore_errors=True)
         if reading.by_file is None:
             raise SystemExit("this source cannot be cut by its files")
-        cutting._cut(Plan("table", "", tasks, 1), reading.by_file, reading.by_file.files, cut / "00000")
-        files = list(cut.rglob("*.jsonl"))
-        rows, size = sum(path.read_bytes().count(b"\n") for path in files), sum(path.stat().st_size for path in files)
+        cut.mkdir()
+        cutting._cut(tasks, reading.by_file.read(frozenset(reading.by_file.files)), cut, 0)
+        with (cut / "00000.jsonl").open("rb") as file:
+            rows, size = sum(1 for _ in file), file.tell()
     else:
         redactor = Redactor()
         own = of_task(pairs, Task(0, tasks if kind == "task" else 1))
