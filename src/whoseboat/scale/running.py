@@ -100,7 +100,7 @@ def build_in_tasks(
         WhoseboatError: tasks did not come to their end; the same call does what is missing.
 
     """
-    out = Path(os.path.abspath(out))  # noqa: PTH100 - does not follow links
+    given, out = Path(out), Path(os.path.abspath(out))  # noqa: PTH100 - does not follow links
     kind, config = _executor(executor, executor_config or {})
     folder = Shared(_address(shared, out))
     _check_places(kind, folder, personas, wanted)
@@ -120,13 +120,11 @@ def build_in_tasks(
                 folder.note_jobs(jobs)
                 return Launched(jobs, folder.address, out)
         made = finish(plan, out, overwrite=overwrite)
-        if on_progress is not None:
-            on_progress(tasks, tasks)
         if shared is None:
             if isinstance(engine, LanguageModel):
                 folder.move_answers(cache_directory(engine.cache_dir) / "journals")
             folder.clear()
-    return Built(out, made)
+    return Built(given, made)
 
 
 def run_task(plan: Plan, rank: int) -> Manifest | None:
@@ -309,22 +307,23 @@ def _explained(kind: Kind, folder: Shared) -> Iterator[None]:
 
 @contextmanager
 def _watched(folder: Shared, tasks: int, on_progress: Callable[[int, int], None] | None) -> Iterator[None]:
-    """Tell now and then how many tasks are done, while they are worked on."""
+    """Tell now and then how many tasks are done, while they are worked on, and at the end."""
     if on_progress is None:
         yield
         return
     ended = threading.Event()
 
     def watch() -> None:
-        told = -1
+        told, is_last = -1, False
         while True:
             with suppress(WhoseboatError):  # who cannot look now may later
                 done = len(folder.done(tasks))
                 if done != told:
                     on_progress(done, tasks)
                     told = done
-            if ended.wait(_LOOK_SECONDS if folder.directory else _ASK_SECONDS):
+            if is_last:
                 return
+            is_last = ended.wait(_LOOK_SECONDS if folder.directory else _ASK_SECONDS)
 
     thread = threading.Thread(target=watch, name="tasks", daemon=True)
     thread.start()
