@@ -22,6 +22,7 @@ from whoseboat import cards
 from whoseboat.cards.markup import BEGIN, END
 from whoseboat.errors import DataError
 from whoseboat.model_manifest import ModelManifest, Refusals, Result, TrainedOn, Training
+from whoseboat.tailoring import recipe as recipes
 from whoseboat.versions import Release
 
 FEW_SHOT: dict[str, Any] = {"method": "few-shot", "relation": "prompt", "personas": "chosen", "datasets": ()}
@@ -56,14 +57,14 @@ def test_the_card_of_a_model() -> None:
         ("How it was made", "Hardware: one H200. Seeds: 0, 1, 2."),
         ("How it was made", "Versions: torch 2.13.0, trl 1.16.0, peft 0.21.2."),
         ("How it was made", "| <code>beta</code> | <code>0.1</code> |"),
-        ("Results", "| flip_accuracy | true (both) | 0.413 | 0.301 to 0.534 | 70 in 61 groups | likelihood of the"),
+        ("Results", "| flip accuracy | true (both) | 0.413 | 0.301 to 0.534 | 70 in 61 groups | likelihood of the"),
         ("Results", "| reader round-trip: specificity | true (chosen) | 0.102 | 0.021 to 0.183 | 140 | contrast-1 |"),
         (
             "Results",
-            "| win_rate against Qwen/Qwen3-0.6B | true (rejected) | 0.551 | 0.461 to 0.640 | 127, 3 unreadable",
+            "| win rate against Qwen/Qwen3-0.6B <sup>1</sup> | true (rejected) | 0.551 | 0.461 to 0.640 | 127, 3 unrea",
         ),
-        ("Results", "| net | shuffled | none | no interval | 0 |"),
-        ("Results", "- `flip_accuracy`: the share of pairs"),
+        ("Results", "| net <sup>2</sup> | shuffled | none | no interval | 0 |"),
+        ("Results", "- *Flip accuracy*: the share of pairs"),
         ("Refusals", "| rejected | 0.910 | 0.838 to 0.952 | 100 |"),
         ("Intended use", "Research on tailoring"),
         ("Prohibited use", "**A rejected persona is nobody.**"),
@@ -116,7 +117,7 @@ def test_results_in_the_form_of_the_hub() -> None:
     assert (entry.dataset_revision, entry.date) == (COMMIT, "2026-11-22")
     assert entry.source_url == "https://huggingface.co/acme/qwen-hh-tailored-dpo"
     assert str(entry.notes).startswith(
-        "win_rate against Qwen/Qwen3-0.6B (true personas, rejected side); 95 % interval 0.461"
+        "win rate against Qwen/Qwen3-0.6B (true personas, rejected side); 95 % interval 0.461"
     )
     both = model(results=[replace(model().results[0], side=side) for side in ("chosen", "rejected")])
     (text,) = cards.eval_results(both).values()
@@ -182,6 +183,65 @@ def test_the_card_of_a_model_that_is_told_no_persona_speaks_of_none() -> None:
     assert "**One taste for all.**" in limits
     assert "persona" not in limits.lower()
     assert "sentence form" not in section(card, "Template")
+
+
+def test_what_rests_on_few_conversations_has_one_mark_and_one_footnote() -> None:
+    """However many figures do: their intervals have a mark, and what it means is said once; so is a shared note."""
+    few = "too few clusters (18): below 20 no interval is to be trusted"
+    notes = {"quality_net": few, "serves_net": f"Asked by half.; {few}", "reward_accuracy": "", "delta_pq": few}
+    results = [Result(name, 0.1, 36, -0.1, 0.3, clusters=18, persona="true", note=note) for name, note in notes.items()]
+    none = [Result(name, None, 36, clusters=18, note="Withheld.") for name in ("quality_win_rate", "picks_net")]
+    enough = Result("serves_win_rate", 0.5, 40, 0.4, 0.6, clusters=20, persona="true")
+    shown = section(cards.model_card(model(results=(*results, *none, enough))), "Results")
+    assert shown.count("0.300† |") == 4
+    assert "| win rate, what serves the persona | true | 0.500 | 0.400 to 0.600 |" in shown
+    assert shown.count("\n† Fewer than 20 groups") == 1
+    assert "too few clusters" not in shown
+    assert shown.count("Asked by half.") == shown.count("Withheld.") == 1
+    for name in (
+        "net, quality |",
+        "net, what serves the persona <sup>1</sup>",
+        "win rate, quality <sup>2</sup>",
+        "ΔPQ |",
+    ):
+        assert f"| {name}" in shown
+    assert "†" not in section(cards.model_card(model()), "Results")
+    assert cards.eval_results(model(results=[replace(one, dataset="a/b") for one in results]))
+
+
+def test_figures_by_likelihood_are_named_in_words_and_explained() -> None:
+    """What was scored and over which pairs stands in the name, and below the table what that means."""
+    names = ("normalised_flip_accuracy_at_equal_length", "reward_separation")
+    shown = section(cards.model_card(model(results=[Result(name, 0.1, 36, 0.0, 0.3) for name in names])), "Results")
+    assert "| flip accuracy by likelihood per token, at equal length |" in shown
+    assert "| separation by reward |" in shown
+    assert not any(name in shown for name in names)
+    for about in ("*By reward*", "*By likelihood per token*", "*At equal length*", "*Separation*", "A margin is the"):
+        assert shown.count(f"- {about}") == 1
+    assert "A margin is the" not in section(cards.model_card(model()), "Results")
+
+
+@pytest.mark.parametrize(
+    ("changes", "has", "lacks"),
+    [
+        ({"method": "sft"}, {"lora_rank", "sft_learning_rate", "epochs"}, {"dpo_learning_rate", "beta", "examples"}),
+        ({"method": "dpo"}, {"dpo_learning_rate", "beta", "sft_learning_rate"}, {"begin_mnemonics", "packing"}),
+        (FEW_SHOT, {"examples", "max_new_tokens"}, {"epochs", "lora_rank", "beta"}),
+        ({"method": "sft", "tuning": "full"}, {"sft_learning_rate"}, {"lora_rank", "lora_targets"}),
+        ({"method": "sft", "begin_mnemonics": True}, {"begin_mnemonics"}, {"precompute_reference"}),
+    ],
+)
+def test_hyperparameters_that_a_method_has_no_use_for_are_left_out(
+    changes: dict[str, Any], has: set[str], lacks: set[str]
+) -> None:
+    """The table has what had a say in the model; the manifest and the recipe's file have all."""
+    of_recipe = {name: value for name, value in changes.items() if name in ("tuning", "begin_mnemonics")}
+    recipe = recipes.load("fixed", **of_recipe).hyperparameters()
+    others = {name: value for name, value in changes.items() if name not in of_recipe}
+    made = section(cards.model_card(model(recipe=recipe, **others)), "How it was made")
+    shown = set(re.findall(r"^\| <code>(\w+)</code> \|", made, re.MULTILINE))
+    assert has <= shown
+    assert not lacks & shown
 
 
 class Asked(dict[str, Any]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -328,7 +329,8 @@ def test_rows_that_would_be_truncated_are_left_out_and_counted(shop: Workshop, a
     assert {one.id for one in found.scores} == kept
     assert found.left_out["true"].counts == {"too_long": 3 - len(kept)}
     assert found.to_dict()["left_out"] == {"true": {"too_long": 3 - len(kept)}}
-    assert f"left out of true personas: {3 - len(kept)} too_long" in found.results()[0].note
+    said = f"left out with true personas: {3 - len(kept)} too long (a row has at most {limit:,} tokens)"
+    assert said in found.results()[0].note
     assert all(one.figure.n == len(kept) for one in found.figures if one.stratum == "all")
     with pytest.raises(DataError, match="no pair is left to score"):
         told(loaded, shop, max_length=5)
@@ -356,7 +358,7 @@ def test_texts_that_play_the_control_tokens_are_left_out_and_counted(shop: Works
 def test_what_cannot_be_asked_for_is_refused(shop: Workshop, adapter: Path, tmp_path: Path) -> None:
     """Errors say what is wrong before any work is done."""
     loaded = loading.load(shop.chat, template="chat")
-    with pytest.raises(UsageError, match="unknown kind of personas 'human'"):
+    with pytest.raises(UsageError, match="unknown kind of personas: 'human'"):
         told(loaded, shop, personas=["human"])
     with pytest.raises(UsageError, match="out of range"):
         told(loaded, shop, beta=0.0)
@@ -544,18 +546,19 @@ def test_figures_go_into_manifest_and_card(scores: scoring.Scores, copied: Path)
     text = card.read_text(encoding="utf-8")
     assert "Written by a person." in text
     assert f"beta 1, from {scores.reference};" in text
-    assert text.count("a margin is the chosen response") == 1
+    assert text.count("A margin is the chosen response") == 1
+    assert text.count("\n† Fewer than 20 groups") == 1
     assert "They say nothing about what it writes." in text
     assert made.safety[:40] in text
     names = {result.name for result in scores.results()}
     assert {"reward_accuracy", "reward_flip_accuracy", "reward_specificity", "reward_separation"} < names
     assert "normalised_accuracy" in names
     assert not any("equal_length" in name for name in names)  # no pair of this set is
-    assert "which no pair has" in scores.results()[0].note
+    assert "no pair has responses of equal length" in scores.results()[0].note
     equal = replace(scores, scores=[replace(one, rejected_tokens=one.chosen_tokens) for one in scores.scores])
     again = replace(equal, figures=margins.figures(equal.scores, FEW)).results()
     assert "reward_flip_accuracy_at_equal_length" in {result.name for result in again}
-    assert "which no pair has" not in again[0].note
+    assert "equal length" not in again[0].note
     for name, about in manifest.files.items():
         assert about["sha256"] == hashlib.sha256(after[name]).hexdigest()
 
@@ -616,7 +619,11 @@ def test_the_command_scores_and_fills_in_the_card(shop: Workshop, copied: Path, 
     done = CliRunner().invoke(app, ["score", str(copied), str(shop.data), "--out", str(out), "--into-card"])
     assert done.exit_code == 0, done.output
     assert "ranking is not generation" in done.output
-    assert "reward_flip_accuracy" in done.output
+    assert re.search(
+        r"^flip accuracy by reward +true \(both\) +\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]\* +3$", done.stdout, re.M
+    )
+    assert done.stdout.count("* fewer than 20 conversations: too few for the interval to be trusted") == 1
+    assert "too few clusters (3)" in model_folder.read(copied).manifest.results[0].note
     assert "refuses harmful requests, persona sympathetic" in done.output
     manifest = model_folder.read(copied).manifest
     assert {rate.persona for rate in manifest.refusals} == {"none", "sympathetic", "entrepreneurial"}
@@ -649,3 +656,91 @@ def test_the_command_refuses_before_it_works(shop: Workshop, tmp_path: Path) -> 
     assert json.loads(done.stdout)["limit"] == 2
     again = CliRunner().invoke(app, call)
     assert isinstance(again.exception, OutputError)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "code"),
+    [
+        (["--split", "nope"], "the set has no split 'nope'", 1),
+        (["--personas", "true,foo"], "unknown kind of personas: 'foo'", 2),
+        (["--personas", ","], "no kind of personas was named", 2),
+        (["--into-card"], "--into-card takes a model folder of ours", 2),
+        (["--batch-size", "1", "--config", "nope"], "unknown config", 2),
+    ],
+)
+def test_what_cannot_be_scored_is_said_before_a_model_is_loaded(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[str], says: str, code: int
+) -> None:
+    """A split, kinds of personas, a config or a card that cannot be: no weights are read for that."""
+
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["score", str(shop.chat), str(shop.data), *changes])
+    assert says in str(done.exception)
+    assert getattr(done.exception, "exit_code", None) == code
+    missing = CliRunner().invoke(app, ["score", str(shop.chat), str(tmp_path / "nothing")])
+    assert "no such folder" in str(missing.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_set_without_similar_pairs_is_refused_before_a_model_is_loaded(shop: Workshop, tmp_path: Path) -> None:
+    """Personas of similar pairs are asked for of a set that has some."""
+    row = {name: text for name, text in paper_row("test", 0).items() if not name.endswith("_retr")}
+    write_rows(tmp_path / "data", "test", [row])
+    with pytest.raises(DataError, match="no personas of similar pairs"):
+        scoring.open_set(tmp_path / "data", personas=["true", "retrieved"])
+
+
+def test_files_are_called_after_the_model(shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models are scored one after the other in a directory; what was written is said."""
+    monkeypatch.chdir(tmp_path)
+    for place, name in ((shop.chat, "scores-chat"), (shop.plain, "scores-plain")):
+        done = CliRunner().invoke(app, ["score", str(place), str(shop.data), "--limit", "2", "--personas", "true"])
+        assert done.exit_code == 0, done.output
+        assert f"written: {name}.json, all figures; {name}.parquet, all scores" in done.stdout
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+# ---- what rewards are measured from
+
+
+@pytest.fixture(scope="module")
+def grid(shop: Workshop) -> dict[str, Path]:
+    """Train SFT and DPO models, the latter from the former, and an SFT model of other personas."""
+    from whoseboat.tailoring.training import train_grid
+
+    out = shop.folder / "grid"
+    made = train_grid(shop.recipe(), out, methods=("sft", "dpo"), personas=("chosen", "both"))
+    return {f"{one.recipe.method}-{one.recipe.personas}": one.path for one in made}
+
+
+@pytest.mark.parametrize(
+    ("model", "reference", "says"),
+    [
+        ("dpo-both", "sft-both", ""),
+        ("dpo-both", "sft-chosen", "started from an SFT model of the same base, personas and template, which"),
+        ("dpo-both", "base", "is no SFT model of ours"),
+        ("dpo-both", "other", "another SFT model"),
+        ("sft-both", "base", ""),
+        ("sft-both", "sft-chosen", "is another one"),
+        ("base", "sft-both", "what the model was trained from is not known here"),
+    ],
+)
+def test_a_reference_that_training_did_not_start_from_is_told(
+    shop: Workshop, grid: dict[str, Path], tmp_path: Path, model: str, reference: str, says: str
+) -> None:
+    """In a line at once, in the file of figures, and in the note that a card shows."""
+    places = {**grid, "base": shop.chat}
+    if reference == "other":
+        places["other"] = train(shop.recipe(max_steps=1), tmp_path / "other").path
+    out = tmp_path / "out.json"
+    call = ["score", str(places[model]), str(shop.data), "--personas", "true", "--out", str(out)]
+    done = CliRunner().invoke(app, [*call, "--reference", str(places[reference])])
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.stderr.splitlines() if "measured from it all the same" in line]
+    stated = json.loads(out.read_text(encoding="utf-8"))["reference_doubt"]
+    assert len(told) == (1 if says else 0)
+    assert (says in stated and says in told[0]) if says else stated == ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from whoseboat.cards.markup import UNNAMED, address_of, as_literal, as_number
 from whoseboat.cards.rendering import front_matter, licence_of, licence_yaml, render
+from whoseboat.cards.results import FEW, few_in_words, footnotes, given, in_words, is_of_few, kind_of, note_of
 from whoseboat.errors import DataError, printable
 from whoseboat.model_manifest import ModelManifest, Result, Training
 
@@ -23,8 +24,25 @@ _FIGURES = {
     "own_over_shuffled": "net of its own answers for the pairs' personas over its own for shuffled ones, judged by the "
     "pairs' personas. 0: which persona it is told makes no difference that the judge sees.",
     "net": "wins less losses over wins, losses and ties, from -1 to 1. A pair is won or lost if both orders say so.",
-    "win_rate": "wins over wins and losses; ties are left out of it, so look at `net` as well.",
+    "win_rate": "wins over wins and losses; ties are left out of it, so look at the net as well.",
+    "separation": "the mean margin under the chosen side's persona less that under the rejected side's.",
 }
+# What is scored where figures are by the model's own likelihoods, by how their names begin or end.
+_SCORED = {
+    "reward_": "*By reward*: the margin is that of the implicit reward of DPO: beta times the log-probability by this "
+    "model less that by the reference.",
+    "normalised_": "*By likelihood per token*: the margin is that of the log-probability per token, the end of the "
+    "reply among them.",
+    "_at_equal_length": "*At equal length*: over pairs whose responses differ by no more than 10 % of their tokens.",
+}
+_MARGIN = "A margin is the chosen response's score less the rejected one's; one of 0 counts half in accuracy."
+# Hyperparameters that a method, or a setting of another one, has no use for.
+_OF_ADAPTERS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
+_OF_DPO = ("dpo_learning_rate", "beta", "precompute_reference")
+_OF_PROMPTS = (
+    "config", "include_unsafe", "template", "examples", "max_length", "max_prompt_length", "max_new_tokens",
+    "min_new_tokens", "seed",
+)  # fmt: skip
 # The picture of how training went, where a folder has it.
 CURVES = "assets/curves.png"
 # Figures that say which of two models is better.
@@ -44,6 +62,7 @@ def model_card(manifest: ModelManifest, *, figure: str | None = None) -> str:
 
     """
     shown = {result.name for result in manifest.results}
+    notes = footnotes(manifest.results)
     return render(
         "whoseboat.model_cards",
         "model.md.jinja",
@@ -55,13 +74,17 @@ def model_card(manifest: ModelManifest, *, figure: str | None = None) -> str:
             "method": _METHODS[manifest.method],
             "place": manifest.repo or UNNAMED,
             "revision": f"v{manifest.version}" if manifest.version else None,
-            "results": [_row(result) for result in manifest.results],
-            "figures": [(name, about) for name, about in _FIGURES.items() if any(_is_a(one, name) for one in shown)],
+            "results": [_row(result, notes) for result in manifest.results],
+            "notes": notes,
+            "few": few_in_words(manifest.results),
+            "figures": [(in_words(name), about) for name, about in _FIGURES.items() if name in map(kind_of, shown)],
+            "scored": _scored(shown),
+            "recipe": _used(manifest),
             "has_baseline": any(result.against for result in manifest.results),
             "has_reader": any(_by_reader(result) for result in manifest.results),
             "has_intrinsic": any(not result.judge for result in manifest.results),
             "has_shuffled": any(
-                result.persona == "shuffled" or "specificity" in result.name or _is_a(result.name, "own_over_shuffled")
+                result.persona == "shuffled" or kind_of(result.name) in ("specificity", "own_over_shuffled")
                 for result in manifest.results
             ),
             "template_text": manifest.template_text,
@@ -181,9 +204,22 @@ def _curves_in_words(manifest: ModelManifest) -> str:
     return f"{said}; in validation {as_number(took.validation_loss)} with {kept}."
 
 
-def _is_a(name: str, figure: str) -> bool:
-    """Say whether a figure is of a kind: what is judged has the question before it, as in `serves_net`."""
-    return name == figure or name in {f"{question}_{figure}" for question in ("quality", "serves", "picks")}
+def _scored(names: Iterable[str]) -> list[str]:
+    """Return what figures by likelihood are made of, where there are some."""
+    held = list(names)
+    said = [text for part, text in _SCORED.items() if any(one.startswith(part) or one.endswith(part) for one in held)]
+    return [*said, _MARGIN] if said else []
+
+
+def _used(manifest: ModelManifest) -> dict[str, Any]:
+    """Return the hyperparameters that had a say in the model; the manifest and the recipe's file have all."""
+    recipe = dict(manifest.recipe)
+    if manifest.method == "few-shot":
+        return {name: recipe[name] for name in _OF_PROMPTS if name in recipe}
+    unused = {"examples", *(_OF_DPO if manifest.method == "sft" else ())}
+    unused |= set(_OF_ADAPTERS if recipe.get("tuning") == "full" else ())
+    unused |= {name for name in ("begin_mnemonics", "min_new_tokens", "packing") if not recipe.get(name)}
+    return {name: value for name, value in recipe.items() if name not in unused}
 
 
 def _by_reader(result: Result) -> bool:
@@ -192,7 +228,7 @@ def _by_reader(result: Result) -> bool:
 
 def _refuse_rankings_by_the_reader(manifest: ModelManifest) -> None:
     for result in manifest.results:
-        if _by_reader(result) and (result.against or any(_is_a(result.name, name) for name in _RANKINGS)):
+        if _by_reader(result) and (result.against or kind_of(result.name) in _RANKINGS):
             raise DataError(
                 "cards refuse model rankings judged by the reader",
                 where=f"result {result.name}",
@@ -202,11 +238,11 @@ def _refuse_rankings_by_the_reader(manifest: ModelManifest) -> None:
             )
 
 
-def _row(result: Result) -> dict[str, str]:
-    """Return a result as the card shows it; texts are escaped there."""
+def _row(result: Result, notes: Sequence[str] = ()) -> dict[str, str]:
+    """Return a result as the card shows it, with the number of its note; texts are escaped there."""
     interval = "no interval"
     if result.low is not None and result.high is not None:
-        interval = f"{as_number(result.low)} to {as_number(result.high)}"
+        interval = f"{as_number(result.low)} to {as_number(result.high)}" + (FEW if is_of_few(result) else "")
     counted = f"{result.n:,}"
     if result.clusters is not None:
         counted += f" in {result.clusters:,} groups"
@@ -214,7 +250,7 @@ def _row(result: Result) -> dict[str, str]:
         counted += f", {result.missing:,} unreadable"
     return {
         "name": _name(result),
-        "given": " ".join(filter(None, [result.persona, result.side and f"({result.side})"])) or "all",
+        "given": given(result),
         "value": "none" if result.value is None else as_number(result.value),
         "interval": interval,
         "n": counted,
@@ -222,26 +258,32 @@ def _row(result: Result) -> dict[str, str]:
         "dataset": result.dataset,
         "part": ", ".join(filter(None, [result.config, result.split])),
         "revision": result.revision or "",
-        "note": result.note,
+        "note": str(notes.index(note_of(result)) + 1) if note_of(result) in notes else "",
     }
 
 
 def _name(result: Result) -> str:
-    name = f"reader round-trip: {result.name}" if _by_reader(result) else result.name
+    words = in_words(result.name)
+    name = f"reader round-trip: {words}" if _by_reader(result) else words
     return f"{name} against {result.against}" if result.against else name
 
 
 def _described(result: Result) -> str:
     """Return a result's name with what tells it from others of that name."""
-    given = ", ".join(
-        filter(None, [result.persona and f"{result.persona} personas", result.side and f"{result.side} side"])
-    )
-    return _name(result) + (f" ({given})" if given else "")
+    side = {"": "", "both": "both sides"}.get(result.side, f"{result.side} side")
+    told = ", ".join(filter(None, [result.persona and f"{result.persona} personas", side]))
+    return _name(result) + (f" ({told})" if told else "")
 
 
 def _notes(result: Result, manifest: ModelManifest) -> str:
     shown = _row(result)
-    said = [_described(result), f"95 % interval {shown['interval']}", f"n {shown['n']}", f"judge: {shown['judge']}"]
+    interval = shown["interval"].removesuffix(FEW)
+    said = [
+        _described(result),
+        f"95 % interval {interval}",
+        f"n {shown['n']}",
+        f"judge: {shown['judge']}",
+    ]
     if result.split:
         said.append(f"split {result.split}")
     return printable("; ".join([*said, *(["toy model"] if manifest.toy else []), *filter(None, [result.note])]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from whoseboat.cli.arguments import interruptible
+from whoseboat.cli.check_command import _tell_of_few
+from whoseboat.cli.tables import print_table
 from whoseboat.cli.train_commands import _needed, _quiet
 from whoseboat.errors import UsageError, printable
 
@@ -54,9 +57,12 @@ def score(
     ] = None,
     beta: Annotated[float | None, typer.Option(help="Of the reward.  [default: that of DPO's recipe, else 1]")] = None,
     dtype: Annotated[str, typer.Option(help="float32, or bfloat16: quicker, and coarser.")] = "float32",
-    out: Annotated[Path, typer.Option(help="The JSON file to write; scores.parquet goes beside it.")] = Path(
-        "scores.json"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The JSON file to write; the scores go beside it, as NAME.parquet.  [default: scores-MODEL.json]"
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files that are there.")] = False,
     refusals: Annotated[
         bool | None,
@@ -84,35 +90,40 @@ def score(
     """
     _quiet()
     with interruptible(), _needed():
-        from whoseboat.tailoring import harm, loading, scorecards, scoring
+        from whoseboat.tailoring import harm, loading, references, scorecards, scoring
 
         if evaluation is not None:
             _take_evaluation(model, evaluation, dataset, split, config, called, into_card, as_json)
             return
         if called is not None:
             raise UsageError("--as names a model of an evaluation", todo="name one: --evaluation FOLDER")
-        scoring.check_free(out, overwrite=overwrite)
-        if into_card and not Path(model).is_dir():
-            raise UsageError("--into-card takes a model folder on this machine", found=model)
+        kinds = cast("list[Kind]", [name.strip() for name in personas.split(",") if name.strip()])
+        out = scoring.check_free(out or _named_after(model), overwrite=overwrite)
+        if into_card:
+            _check_folder(model)
+        found = scoring.open_set(dataset, split=split, personas=kinds, config=config)
         loaded = loading.load(
             model,
             reference=reference,
             template=cast("Template | None", template),
             dtype=cast("Dtype", dtype),
         )
-        if into_card and loaded.made is None:
-            raise UsageError("--into-card takes a model folder of ours", found=model)
+        told = loaded.reference.name if loaded.reference else ""
+        doubt = references.doubt(loaded.made, reference, told) if reference is not None else ""
+        if doubt:
+            typer.echo(f"whoseboat: {printable(doubt)}; figures by reward are measured from it all the same", err=True)
         scores = scoring.score(
             loaded,
-            dataset,
+            found,
             split=split,
-            personas=cast("list[Kind]", [name.strip() for name in personas.split(",") if name.strip()]),
+            personas=kinds,
             config=config,
             limit=limit,
             seed=seed,
             batch_size=batch_size,
             max_length=max_length,
             beta=beta,
+            reference_doubt=doubt,
             on_progress=_counted(),
         )
         wanted = into_card if refusals is None else refusals
@@ -125,6 +136,30 @@ def score(
         typer.echo(out.read_text(encoding="utf-8"), nl=False)
     else:
         _show(scores, rates or (), out)
+        if into_card:
+            typer.echo(f"{model}: in manifest and card")
+
+
+def _named_after(model: str) -> Path:
+    """Return the file of figures of a model: its folder's name, or its repo's, is in the file's."""
+    path = Path(model)
+    name = path.resolve().name if path.exists() else model.partition("@")[0].rpartition("/")[2]
+    safe = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")
+    return Path(f"scores-{safe}.json" if safe else "scores.json")
+
+
+def _check_folder(model: str) -> None:
+    """See that figures can go into a model's card, before there is work that could be lost."""
+    from whoseboat.manifest import FILE
+    from whoseboat.tailoring import model_folder
+
+    if not (Path(model) / FILE).is_file():
+        raise UsageError(
+            "--into-card takes a model folder of ours, on this machine",
+            expected=f"a folder as `whoseboat train` makes it, with {FILE}",
+            found=model,
+        )
+    model_folder.read(model)
 
 
 def _take_evaluation(
@@ -183,12 +218,24 @@ def _show(scores: Scores, rates: tuple[Refusals, ...], out: Path) -> None:
     for kind, refused in scores.left_out.items():
         if refused.counts:
             typer.echo(f"  left out of {kind} personas: {printable(refused.in_words())}")
-    typer.echo(f"{out}: all figures; ranking is not generation")
+    typer.echo(f"written: {out}, all figures; {out.with_suffix('.parquet')}, all scores; ranking is not generation")
 
 
 def _show_results(results: Sequence[Result]) -> None:
-    for one in results:
-        value = "none" if one.value is None else f"{one.value:.4f}"
-        interval = "" if one.low is None or one.high is None else f" ({one.low:.4f} to {one.high:.4f})"
-        side = {"": "", "both": ", both sides"}.get(one.side, f", {one.side} side")
-        typer.echo(f"  {one.name}{side}: {value}{interval}, n {one.n:,}")
+    from whoseboat.cards.results import given, in_words
+
+    rows = [(in_words(one.name), given(one), _value(one), f"{one.n:,}") for one in results]
+    print_table(("figure", "personas", "value", "n"), rows)
+    _tell_of_few(rows)
+    for note in dict.fromkeys(one.note for one in results if one.value is None and one.note):
+        typer.echo(f"none: {printable(note)}")
+
+
+def _value(one: Result) -> str:
+    from whoseboat.cards.results import is_of_few
+
+    if one.value is None:
+        return "none"
+    if one.low is None or one.high is None:
+        return f"{one.value:.3f}"
+    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" + ("*" if is_of_few(one) else "")

@@ -49,3 +49,14 @@ class Refusals:
             f"{count:,} {reason} ({REASONS.get(reason, 'see there')}; first: {self.first[reason]})"
             for reason, count in told
         )
+
+    def counted(self) -> str:
+        """Return the counts alone, the most frequent first.
+
+        >>> refused = Refusals()
+        >>> refused.add("empty_reply", "Mnemonic/test, row 0")
+        >>> refused.counted()
+        '1 empty reply'
+        """
+        told = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in told)

@@ -32,7 +32,7 @@ from whoseboat.tailoring.likelihoods import Likelihoods, Row
 from whoseboat.tailoring.loading import Loaded
 from whoseboat.tailoring.margins import Measured, Score
 from whoseboat.tailoring.refusals import Refusals
-from whoseboat.tailoring.sets import TailoringPair
+from whoseboat.tailoring.sets import TailoringPair, TailoringSet
 from whoseboat.tailoring.templates import RefusedText
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Scores:
     figures: Sequence[Measured] = field(repr=False)
     left_out: Mapping[str, Refusals] = field(repr=False)
     not_read: Refusals = field(repr=False)
+    reference_doubt: str = ""  # why the reference may be another model than training started from
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the scores as plain data."""
@@ -106,7 +107,7 @@ class Scores:
     def results(self) -> tuple[Result, ...]:
         """Return what a card shows: the figures under true personas, specificity, and accuracy without a persona.
 
-        The first figure of each margin has a note on all of them.
+        The first figure of each margin has a note on all of them; each says where its interval is not to be trusted.
         """
         wanted = [one for one in self.figures if one.persona == "true" and (one.name, one.side) in _ON_CARDS]
         wanted += [one for one in self.figures if one.persona == "none" and one.name == "accuracy"]
@@ -115,7 +116,8 @@ class Scores:
         for one in wanted:
             if one.stratum == "equal_length" and one.figure.value is None:
                 continue  # the note says that there is no such pair
-            found.append(self._result(one, one.figure.reason if one.margin in noted else self._note(one, noted)))
+            said = [*([] if one.margin in noted else self._said(one, noted)), one.figure.reason, one.figure.note]
+            found.append(self._result(one, "; ".join(filter(None, said))))
             noted.add(one.margin)
         return tuple(found)
 
@@ -137,22 +139,28 @@ class Scores:
             note=note,
         )
 
-    def _note(self, one: Measured, noted: Collection[str]) -> str:
+    def _said(self, one: Measured, noted: Collection[str]) -> list[str]:
         """Return what a card says of all figures of a margin; what holds for both margins is said once."""
+        said = []
         if one.margin == "reward":
-            said = [f"figures by reward are by the implicit reward of DPO, beta {self.beta:g}, from {self.reference}"]
-        else:
-            said = ["normalised figures are by the log-probability per token, the end of the reply among them"]
+            said = [f"figures by reward: beta {self.beta:g}, from {self.reference}", self.reference_doubt]
         if not noted:
-            said += [
-                "a margin is the chosen response's less the rejected one's, and one of 0 counts half",
-                "separation is the mean margin under the chosen side's persona less that under the rejected side's",
-                "equal length is within 10 % of tokens" + ("" if self._has_equal_length else ", which no pair has"),
-            ]
-            left_out = {kind: refused.in_words() for kind, refused in self.left_out.items() if refused.counts}
-            said += [f"left out of {kind} personas: {words}" for kind, words in left_out.items()]
+            said += [] if self._has_equal_length else ["no pair has responses of equal length"]
+            said += self._left_out_in_words()
             said += [f"of the first {self.limit:,} pairs alone"] if self.limit else []
-        return "; ".join(filter(None, [*said, one.figure.reason]))
+        return said
+
+    def _left_out_in_words(self) -> list[str]:
+        """Return counts by reason; kinds of personas that have the same are told together."""
+        kinds: dict[str, list[str]] = {}
+        for kind, refused in self.left_out.items():
+            if refused.counts:
+                kinds.setdefault(refused.counted(), []).append(kind)
+        most = f" (a row has at most {self.longest:,} tokens)" if self.longest else ""
+        return [
+            f"left out with {' and '.join(held)} personas: {words}{most if 'too long' in words else ''}"
+            for words, held in kinds.items()
+        ]
 
     @property
     def _has_equal_length(self) -> bool:
@@ -205,9 +213,47 @@ def check_free(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     return path
 
 
+def open_set(
+    dataset: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    personas: Sequence[Kind] = ("true", "shuffled"),
+    config: str | None = None,
+) -> TailoringSet:
+    """Open a set to score, and see that it has what is asked for, before a model is loaded.
+
+    Args:
+        dataset: a dataset folder, a folder in the paper's layout, or a repo of the Hub.
+        split: which pairs.
+        personas: which kinds.
+        config: of the paper's layout, the config.
+
+    Raises:
+        UsageError: no such kind of personas, or no such set or config.
+        DataError: the set lacks the split or such personas.
+        HubError: the set cannot be fetched.
+
+    """
+    for kind in personas:
+        if kind not in KINDS:
+            raise unknown("kind of personas", str(kind), KINDS)
+    if not personas:
+        raise UsageError("no kind of personas was named", expected=f"some of {', '.join(KINDS)}")
+    data = pairs.load(dataset, config=config)
+    data.pairs(split)
+    if "retrieved" in personas and not data.has_retrieved:
+        raise DataError(
+            "the set has no personas of similar pairs",
+            where=data.where,
+            expected="a config `retrieved`",
+            todo="leave retrieved out of the kinds of personas, or name another set",
+        )
+    return data
+
+
 def score(
     loaded: Loaded,
-    dataset: str | os.PathLike[str],
+    dataset: str | os.PathLike[str] | TailoringSet,
     *,
     split: str = "test",
     personas: Sequence[Kind] = ("true", "shuffled"),
@@ -217,6 +263,7 @@ def score(
     batch_size: int = 8,
     max_length: int | None = None,
     beta: float | None = None,
+    reference_doubt: str = "",
     bootstrap: Bootstrap = BOOTSTRAP,
     on_progress: OnProgress | None = None,
 ) -> Scores:
@@ -224,7 +271,7 @@ def score(
 
     Args:
         loaded: a model with its reference (`whoseboat.tailoring.loading.load`).
-        dataset: a dataset folder, a folder in the paper's layout, or a repo of the Hub.
+        dataset: a dataset folder, a folder in the paper's layout, or a repo of the Hub; or what `open_set` returned.
         split: which pairs.
         personas: which kinds; specificity needs `true` and `shuffled`.
         config: of the paper's layout, the config.
@@ -233,6 +280,7 @@ def score(
         batch_size: rows that are computed at once.
         max_length: the most tokens of a row; without it what the model takes, and what it was trained on.
         beta: of the reward, in place of that of its training.
+        reference_doubt: what files and card are to say of the reference (`whoseboat.tailoring.references.doubt`).
         bootstrap: how intervals are made.
         on_progress: called as it goes.
 
@@ -243,16 +291,13 @@ def score(
         WhoseboatError: memory does not suffice.
 
     """
-    for kind in personas:
-        if kind not in KINDS:
-            raise unknown("kind of personas", str(kind), KINDS)
-    if not personas or batch_size < 1 or (beta is not None and not beta > 0):
-        raise UsageError(
-            "something of scoring is out of range", expected="kinds of personas; batch_size and beta above 0"
-        )
+    if batch_size < 1 or (beta is not None and not beta > 0):
+        raise UsageError("something of scoring is out of range", expected="batch_size and beta above 0")
+    if not isinstance(dataset, TailoringSet):
+        dataset = open_set(dataset, split=split, personas=personas, config=config)
     beta = loaded.beta if beta is None else beta
     longest = min(filter(None, (max_length, loaded.longest)), default=None)
-    data, not_read = pairs.load(dataset, config=config), Refusals()
+    data, not_read = dataset, Refusals()
     held = list(islice(data.pairs(split, not_read), limit))
     scoring = _Scoring(loaded, beta, longest, batch_size, on_progress)
     scores = [one for kind in dict.fromkeys(personas) for one in scoring.of_kind(held, kind, seed)]
@@ -273,6 +318,7 @@ def score(
         figures=margins.figures(scores, bootstrap),
         left_out=scoring.left_out,
         not_read=not_read,
+        reference_doubt=reference_doubt,
     )
 
 
