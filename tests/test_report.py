@@ -165,6 +165,21 @@ def test_letters_beyond_the_font_are_in_the_page(checked: Path) -> None:
         assert "#0a0b" not in drawn  # colours are those of the page
 
 
+def test_a_key_of_two_lines_has_their_room(checked: Path) -> None:
+    """Where names of series take a second line, the first row begins below it, in the narrow and the wide drawing."""
+    charts = of_datasets.figures(manifest(checked), json.loads((checked / "checks.json").read_bytes()))
+    chart = next(chart for chart in charts if chart.name == "flags")
+    for width, is_broken in ((WIDE, False), (NARROW, True)):
+        places = {
+            element.text or "": float(element.attrib["y"])
+            for element in ElementTree.fromstring(svg(chart, width)).iter("text")  # noqa: S314 - ours
+        }
+        key = [places[name] for name in ("chosen personas", "rejected personas", "the pair")]
+        assert (key[2] > key[1]) is is_broken
+        rows = [places[name] for name in ("accuracy", "sides alike")]
+        assert min(rows) - max(key) >= 15  # of letters 12.5 high
+
+
 def test_cost_and_rate_are_told() -> None:
     """Of a set by a language model: seconds, rate, dollars, tokens, requests; without a price it says so."""
     made = release()
@@ -271,7 +286,7 @@ def test_beyond_the_most_there_is_a_sample_with_the_worst_in_it(checked: Path) -
 def test_that_nothing_was_found_is_no_finding(folder: Path) -> None:
     """A check that found nothing anywhere is not in the explorer, nor is that another found nothing of a persona."""
     ids = [pair.id for pair in read_pairs(folder)]
-    nothing = [(id_, "chosen", "contacts", None, False, "") for id_ in ids]
+    nothing = [(id_, "chosen", "contacts", None, False, "looked at") for id_ in ids]
     once = [(id_, "rejected", "duplicate", None, False, "") for id_ in ids[1:]]
     check(folder, more=[*nothing, (ids[0], "rejected", "duplicate", 2.0, True, "2 more"), *once])
     data = Page(whoseboat.report(folder).path).data
@@ -442,6 +457,19 @@ def test_an_evaluation_has_a_report(evaluation: Path) -> None:
                 interval = words.interval(net, signed=True).replace("\xa0", " ")
                 assert f"{words.value(net, signed=True)} {interval}" in page.text
     assert any("length_serves" in attributes.get("id", "") for _, attributes in page.elements)
+
+
+def test_one_model_is_said_to_be_one(evaluation: Path, tmp_path: Path) -> None:
+    """An evaluation of one model or of several says so on top."""
+    assert "2 models compared with a baseline" in Page(whoseboat.report(evaluation, tmp_path / "two.html").path).text
+    folder = tmp_path / "out"
+    subprocess.run(["cp", "-r", str(evaluation), str(folder)], check=True)
+    stated = json.loads((folder / "evaluation.json").read_bytes())
+    del stated["models"]["brief"]
+    (folder / "evaluation.json").write_text(json.dumps(stated), encoding="utf-8")
+    text = Page(whoseboat.report(folder, tmp_path / "one.html").path).text
+    assert "One model compared with a baseline, by the verdicts of a judge" in text
+    assert "1 models" not in text
 
 
 def test_an_evaluation_that_is_damaged_is_refused(evaluation: Path, tmp_path: Path) -> None:

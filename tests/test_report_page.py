@@ -332,3 +332,23 @@ def test_on_a_phone_nothing_is_cut_off(browser: Browser, pairs: list[CheckedPair
         assert browser.execute_script("return document.getElementById('pair').scrollWidth") <= 390
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_navigation_wider_than_a_phone_shows_that_it_scrolls(browser: Browser) -> None:
+    """It fades at its end; scrolled there, the last link stands before what fades."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    )
+    try:
+        script = """
+            const nav = document.querySelector('.bar nav'), style = getComputedStyle(nav);
+            nav.scrollLeft = 10000;
+            const end = nav.getBoundingClientRect().right - parseFloat(style.paddingRight);
+            return [nav.scrollLeft, style.maskImage, end - nav.lastElementChild.getBoundingClientRect().right];
+        """
+        scrolled, fade, room = browser.execute_script(script)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert scrolled > 0
+    assert fade.startswith("linear-gradient(to right")
+    assert room >= -1

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from whoseboat.reporting.charts import POINTS, Axes, Canvas, Drawing, Drawn, Palette
+from whoseboat.reporting.charts import POINTS, Axes, Canvas, Drawing, Drawn, Palette, shortened
 
 _LETTER = 7.0  # about the width of a letter, in points
 _MOST_LEFT = 320.0
 _LONGEST_NAME = 43
+_LONGEST_IN_KEY = 30
+_LINE_OF_KEY = 20.0
 _RIGHT = 18.0
 _NARROW_LEFT = 14.0
 
@@ -65,10 +67,11 @@ def whiskers(rows: Sequence[Row], scale: Scale, names: dict[str, str] | None = N
     def draw(canvas: Canvas) -> Drawn:
         step = 17.0
         heights = [max(1, len(row.marks)) * step + (24 if canvas.is_narrow else 12) for row in rows]
-        key = 26 if len(series) > 1 else 8
+        left = _NARROW_LEFT if canvas.is_narrow else _left(canvas, [row.name for row in rows])
+        labels = [(names or {}).get(name, name) for name in series]
+        key = 26 + _more_of_key(canvas, labels, left) if len(series) > 1 else 8
         height = sum(heights) + key + 44
         with canvas.figure(height) as drawn:
-            left = _NARROW_LEFT if canvas.is_narrow else _left(canvas, [row.name for row in rows])
             axes = canvas.axes(drawn, left, 44, _RIGHT, key)
             axes.set_ylim(sum(heights), 0)
             _scale(axes, canvas, scale)
@@ -91,7 +94,7 @@ def whiskers(rows: Sequence[Row], scale: Scale, names: dict[str, str] | None = N
                 top += room
                 if row is not rows[-1]:
                     axes.axhline(top, color=canvas.palette.line, linewidth=0.6)
-            _key(drawn, canvas, [(names or {}).get(name, name) for name in series], series, left)
+            _key(drawn, canvas, labels, series, left)
         return drawn
 
     return draw
@@ -126,9 +129,9 @@ def stacked(rows: Sequence[tuple[str, dict[str, int]]], names: dict[str, str]) -
 
     def draw(canvas: Canvas) -> Drawn:
         room = 42.0 if canvas.is_narrow else 28.0
-        key = 30
+        left = _NARROW_LEFT if canvas.is_narrow else _left(canvas, [name for name, _ in rows])
+        key = 30 + _more_of_key(canvas, list(names.values()), left)
         with canvas.figure(room * len(rows) + key + 34) as drawn:
-            left = _NARROW_LEFT if canvas.is_narrow else _left(canvas, [name for name, _ in rows])
             axes = canvas.axes(drawn, left, 34, 62, key)
             axes.set(xlim=(0, 1), ylim=(room * len(rows), 0))
             _share_ticks(axes, canvas, (0, 0.25, 0.5, 0.75, 1))
@@ -162,9 +165,10 @@ def grouped(rows: Sequence[tuple[str, dict[str, int]]], names: dict[str, str]) -
         step, above = 17.0, 24.0 if canvas.is_narrow else 0.0
         heights = [len(parts) * step + 12 + above for _, parts in rows]
         most = max((count for _, parts in rows for count in parts.values()), default=0) or 1
-        key = 28
+        left = _NARROW_LEFT if canvas.is_narrow else _left(canvas, [name for name, _ in rows])
+        of_series = [part for part in names if any(part in parts for _, parts in rows)]
+        key = 28 + _more_of_key(canvas, [names[part] for part in of_series], left)
         with canvas.figure(sum(heights) + key + 8) as drawn:
-            left = _NARROW_LEFT if canvas.is_narrow else _left(canvas, [name for name, _ in rows])
             axes = canvas.axes(drawn, left, 4, 70, key)
             axes.set(xlim=(0, most), ylim=(sum(heights), 0), xticks=[])
             axes.set_yticks([])
@@ -176,7 +180,6 @@ def grouped(rows: Sequence[tuple[str, dict[str, int]]], names: dict[str, str]) -
                     axes.barh(middle, count, height=12, color=_colour(canvas.palette, part), linewidth=0)
                     _beside(axes, canvas, count, middle, f"{count:,}")
                 top += room
-            of_series = [part for part in names if any(part in parts for _, parts in rows)]
             _key(drawn, canvas, [names[part] for part in of_series], of_series, left, is_area=True)
         return drawn
 
@@ -253,8 +256,10 @@ def outlines(lines: dict[str, dict[int, int]], names: dict[str, str], name: str,
     """Draw how often each number occurs in each series, as lines over the same numbers."""
 
     def draw(canvas: Canvas) -> Drawn:
-        with canvas.figure(270) as drawn:
-            axes = canvas.axes(drawn, 52, 50, 12, 34)
+        labels = [names[series] for series in lines]
+        more = _more_of_key(canvas, labels, 52)
+        with canvas.figure(270 + more) as drawn:
+            axes = canvas.axes(drawn, 52, 50, 12, 34 + more)
             numbers = [number for counts in lines.values() for number in counts]
             for series, counts in lines.items():
                 over = range(min(numbers) - 1, max(numbers) + 2)
@@ -269,7 +274,7 @@ def outlines(lines: dict[str, dict[int, int]], names: dict[str, str], name: str,
             _counts_up(axes, canvas, across)
             axes.xaxis.get_major_locator().set_params(integer=True, nbins=6 if canvas.is_narrow else 12)
             axes.set_xlabel(name, fontsize=POINTS, color=canvas.palette.soft, labelpad=6)
-            _key(drawn, canvas, [names[series] for series in lines], list(lines), 52, is_area=True)
+            _key(drawn, canvas, labels, list(lines), 52, is_area=True)
         return drawn
 
     return draw
@@ -290,8 +295,7 @@ def scatter(lines: dict[str, Sequence[Point]], scale: Scale, name: str) -> Drawi
     """Draw values with whiskers over a quantity, in as many forms as there are lines."""
 
     def draw(canvas: Canvas) -> Drawn:
-        key_rows = len(lines) if canvas.is_narrow else -(-len(lines) // 3)
-        key = 14 + 20 * key_rows
+        key = 34 + _more_of_key(canvas, list(lines), 52)
         with canvas.figure(270 + key) as drawn:
             axes = canvas.axes(drawn, 52, 50, 16, key)
             axes.set_ylim(scale.low, scale.high)
@@ -415,18 +419,32 @@ def _key(
     from matplotlib.lines import Line2D
 
     width, height = canvas.width, drawn.get_figheight() * 72
-    across = 8.0 if canvas.is_narrow else left
-    down = (30 if canvas.title else 0) + 12.0
-    for name, one in zip(names, series, strict=True):
-        text = canvas.text(name, 30)
-        needed = 36 + _LETTER * len(text)
-        if across > left and across + needed > width and across > 8:
-            across, down = 8.0 if canvas.is_narrow else left, down + 20
+    above = (30 if canvas.title else 0) + 12.0
+    for name, one, (across, line) in zip(names, series, _places_in_key(canvas, names, left), strict=True):
+        down = above + _LINE_OF_KEY * line
         if one.startswith("#"):
             colour, form = _numbered(canvas.palette, int(one[1:]))
         else:
             colour, form = _colour(canvas.palette, one), "s" if is_area else _FORMS.get(one, "o")
         mark = Line2D([(across + 6) / width], [1 - down / height], marker=form, color=colour, ls="", markersize=8)
         drawn.add_artist(mark)
+        text = canvas.text(name, _LONGEST_IN_KEY)
         drawn.text((across + 17) / width, 1 - down / height, text, va="center", color=canvas.palette.ink)
+
+
+def _more_of_key(canvas: Canvas, names: Sequence[str], left: float) -> float:
+    """Return how much room a key needs below its first line."""
+    return _LINE_OF_KEY * max((line for _, line in _places_in_key(canvas, names, left)), default=0)
+
+
+def _places_in_key(canvas: Canvas, names: Sequence[str], left: float) -> list[tuple[float, int]]:
+    """Return for each name of a key how far from the left it stands, and in which line, counted from 0."""
+    start = 8.0 if canvas.is_narrow else left
+    across, line, places = start, 0, list[tuple[float, int]]()
+    for name in names:
+        needed = 36 + _LETTER * len(shortened(name, _LONGEST_IN_KEY))
+        if across > start and across + needed > canvas.width:
+            across, line = start, line + 1
+        places.append((across, line))
         across += needed
+    return places

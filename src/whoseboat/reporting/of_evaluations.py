@@ -61,12 +61,17 @@ def content(evaluation: Plain, lengths: Mapping[tuple[str, str], Sequence[Point]
     ]
     return Content(
         f"Comparison with {evaluation['baseline']}",
-        f"{len(evaluation['models']):,} models compared with a baseline, by the verdicts of a judge in both orders. "
+        f"{_models(evaluation)} compared with a baseline, by the verdicts of a judge in both orders. "
         + " ".join(f"{QUESTIONS[question].capitalize()}." for question in evaluation["questions"]),
         tuple(_facts(evaluation)),
         tuple(section for section in sections if section is not None),
         tuple(_warnings(evaluation)),
     )
+
+
+def _models(evaluation: Plain) -> str:
+    count = len(evaluation["models"])
+    return "One model" if count == 1 else f"{count:,} models"
 
 
 def _facts(evaluation: Plain) -> Iterator[tuple[str, str]]:
