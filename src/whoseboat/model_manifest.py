@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import PurePath
 from typing import Any, Literal, TypeVar, get_args
 
 from whoseboat.errors import DataError
@@ -41,7 +42,8 @@ class Training:
     """What a stage of training took, and how its loss went; None: not known.
 
     `rows` were given; `cut` were shortened to fit, `dropped` were not trained on at all. `validation_loss` is that of
-    the weights that were kept, those of step `best_step`.
+    the weights that were kept, those of step `best_step`; `validation_missing` says why there is none, where there is
+    none.
     """
 
     rows: int
@@ -54,6 +56,12 @@ class Training:
     last_loss: float | None = None
     validation_loss: float | None = None
     best_step: int | None = None
+    validation_missing: str = ""
+
+    @property
+    def kept(self) -> int:
+        """How many rows were trained on."""
+        return self.rows - self.dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +113,10 @@ class ModelManifest:
 
     `template_text` is the exact text a persona and a request are put into. With `chat` it is the content of the system
     message, which holds `{persona}`; with `plain` it is the whole prompt and holds `{persona}` and `{prompt}`. Nothing
-    else in braces is a slot. A model for which nothing was trained (`few-shot`, relation `prompt`) is its base with a
-    template that holds the examples. Generation ends at the tokenizer's end of sequence, or where one of `stop` begins.
+    else in braces is a slot. Where `base_is_local`, the base was a folder: an adapter or a prompt, which need it, name
+    its place on the machine where they were made, other weights its name alone. A model for which nothing was trained
+    (`few-shot`, relation `prompt`) is its base with a template that holds the examples. Generation ends at the
+    tokenizer's end of sequence, or where one of `stop` begins.
 
     Raises:
         DataError: a value that no model has.
@@ -126,6 +136,7 @@ class ModelManifest:
     code_version: str
     created: str  # ISO 8601, UTC
     schema_version: str = SCHEMA_VERSION
+    base_is_local: bool = False
     stop: tuple[str, ...] = ()
     max_new_tokens: int = 512
     recipe: Mapping[str, Any] = field(default_factory=dict)  # hyperparameters
@@ -176,6 +187,16 @@ class ModelManifest:
         """Whether the model is given a persona."""
         return "{persona}" in self.template_text
 
+    @property
+    def base_name(self) -> str:
+        """What the base is called: a repo of the Hub, or the name of a folder, without its place on some machine."""
+        return PurePath(self.base_model).name or self.base_model if self.base_is_local else self.base_model
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether it cannot be loaded without its base: it is an adapter, or has no weights at all."""
+        return self.relation in ("adapter", "prompt")
+
     @classmethod
     def of(cls, stated: Mapping[str, Any], where: str = FILE) -> ModelManifest:
         """Return the manifest of a model folder from what its file states; what is not known here is left out.
@@ -196,6 +217,8 @@ class ModelManifest:
                 "refusals": _each(stated.get("refusals", ()), Refusals),
                 "releases": tuple(map(Release.of, stated.get("releases", ()))),
                 **{name: tuple(stated.get(name, ())) for name in ("stop", "seeds", "languages")},
+                # Earlier versions did not say so; of what was on the Hub they always had the commit.
+                "base_is_local": bool(stated.get("base_is_local", stated["base_revision"] is None)),
             }
             return cls(**known)
         except (KeyError, TypeError, AttributeError) as error:

@@ -4,6 +4,7 @@
 id, side, prompt, persona, persona_kind, origin   what was asked, and for whom; `side` is null where it is neither
 response, finish                                  what was said, and how it ended: stop, or length (cut off)
 model, run                                        who said it, and a digest of all that it depends on
+set                                               the set and split whose prompts they are, where that is known
 ```
 
 A model folder answers in batches, padded on the left, and stops at the token or the text that ends a reply. What stands
@@ -40,6 +41,7 @@ from whoseboat.tailoring.inference_personas import Given
 from whoseboat.tailoring.model_folder import ModelFolder
 from whoseboat.tailoring.prompting import told_by_user
 from whoseboat.tailoring.refusals import Refusals
+from whoseboat.tailoring.sets import TailoringSet
 from whoseboat.tailoring.templates import RefusedText, Renderer, with_persona
 
 Finish = Literal["stop", "length"]
@@ -56,11 +58,15 @@ class Said:
 
 @dataclass(slots=True)
 class Progress:
-    """How generation goes: rows written now, rows that stood in the file, and those without a response."""
+    """How generation goes: rows written now, rows that stood in the file, and those without a response.
+
+    `expected` is how many cases there are in all; None: that is not known.
+    """
 
     written: int = 0
     reused: int = 0
     failed: int = 0
+    expected: int | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -68,7 +74,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Generated:
-    """What came of generating: the file, its rows, how many were cut off, and what has no row."""
+    """What came of generating: the file, the rows of the cases, how many were cut off, and what has no row."""
 
     path: Path
     model: str
@@ -119,6 +125,8 @@ def generate(
     cases: Iterable[Given],
     out: str | os.PathLike[str],
     *,
+    asked_of: str = "",
+    expected: int | None = None,
     decoding: Decoding | None = None,
     on_progress: OnProgress | None = None,
 ) -> Generated:
@@ -129,6 +137,8 @@ def generate(
             (`ORG/NAME[@REVISION]`), or an endpoint's model.
         cases: prompts with personas (`whoseboat.tailoring.inference_personas.give`).
         out: the file, JSONL.
+        asked_of: the set and split that the cases are of (`set_of`): a file holds the answers for one of them.
+        expected: how many cases there are, for progress.
         decoding: how a model folder answers; an endpoint is told by its parameters.
         on_progress: called as it goes.
 
@@ -140,6 +150,7 @@ def generate(
         WhoseboatError: memory does not suffice, or the endpoint fails.
 
     """
+    check_out(out)
     if isinstance(model, LanguageModel):
         if decoding is not None:
             raise UsageError("an endpoint is told how to answer by its parameters", expected="--parameter KEY=VALUE")
@@ -147,11 +158,11 @@ def generate(
     else:
         answering = _Local(find_model(model), decoding or Decoding())
     run = hashlib.sha256(json.dumps(answering.identity(), sort_keys=True).encode()).hexdigest()[:16]
-    refusals, progress = Refusals(), Progress()
-    with _Rows(Path(out), run) as rows:
+    refusals, progress = Refusals(), Progress(expected=expected)
+    with _Rows(Path(out), run, asked_of) as rows:
         left = rows.without_those_there(cases, progress)
         for given, said in answering.answers(left, refusals):
-            rows.write(_row(given, said, answering.name, run))
+            rows.write(_row(given, said, answering.name, run, asked_of))
             progress.written += 1
             progress.failed = refusals.counts.total()
             if on_progress is not None:
@@ -162,6 +173,33 @@ def generate(
     return Generated(
         Path(out), answering.name, progress.written + progress.reused, progress.reused, cut_off, refusals
     )  # fmt: skip
+
+
+def set_of(data: TailoringSet, split: str) -> str:
+    """Return what tells the prompts of a split from those of others: the set by its content, its config, the split.
+
+    A set that is built again with other rows or personas is another one; a copy elsewhere is the same.
+    """
+    told = data.trained_on
+    content = f"digest {told.digest[:16]}" if told.digest else f"{told.repo}@{told.revision}"
+    return f"{told.name}, {content}, {told.config}, split {split}"
+
+
+def check_out(out: str | os.PathLike[str]) -> None:
+    """See that a file to write is not there, or is a plain one.
+
+    Raises:
+        OutputError: it is a directory, a device or the like.
+
+    """
+    path = Path(out)
+    if path.exists() and not path.is_file():
+        raise OutputError(
+            "what stands at --out is no plain file",
+            where=str(path),
+            expected="no file yet, or one that this command wrote",
+            todo="name another --out",
+        )
 
 
 def find_model(model: str | os.PathLike[str]) -> ModelFolder:
@@ -194,7 +232,7 @@ def find_model(model: str | os.PathLike[str]) -> ModelFolder:
         return model_folder.read(snapshot_download(repo, revision=revision or None, allow_patterns=wanted))
 
 
-def _row(given: Given, said: Said, model: str, run: str) -> dict[str, Any]:
+def _row(given: Given, said: Said, model: str, run: str, asked_of: str) -> dict[str, Any]:
     return {
         "id": given.pair.id,
         "side": given.side,
@@ -206,6 +244,7 @@ def _row(given: Given, said: Said, model: str, run: str) -> dict[str, Any]:
         "finish": said.finish,
         "model": model,
         "run": run,
+        **({"set": asked_of} if asked_of else {}),
     }
 
 
@@ -215,10 +254,10 @@ def _row(given: Given, said: Said, model: str, run: str) -> dict[str, Any]:
 class _Rows:
     """The file that is written: rows that stand there already are kept, a broken last line is not."""
 
-    def __init__(self, path: Path, run: str) -> None:
-        self.path, self._run = path, run
-        self._there: set[str] = set()
-        self.cut_off = 0
+    def __init__(self, path: Path, run: str, asked_of: str) -> None:
+        self.path, self._run, self._asked_of = path, run, asked_of
+        self._there: dict[str, bool] = {}  # whether it is cut off, by what was asked
+        self.cut_off = 0  # of the cases of this call
 
     def __enter__(self) -> _Rows:
         try:
@@ -242,8 +281,10 @@ class _Rows:
     def without_those_there(self, cases: Iterable[Given], progress: Progress) -> Iterator[Given]:
         """Yield the cases that have no row yet."""
         for given in cases:
-            if _key(given.pair.id, given.side, given.kind, given.persona) in self._there:
+            is_cut_off = self._there.get(_key(given.pair.id, given.side, given.kind, given.persona))
+            if is_cut_off is not None:
                 progress.reused += 1
+                self.cut_off += is_cut_off
             else:
                 yield given
 
@@ -282,10 +323,22 @@ class _Rows:
                     found=f"run {row.get('run')}" if row else "no row of ours",
                     todo="name another --out; nothing in it was touched",
                 )
-            self._there.add(_key(row["id"], row["side"], row["persona_kind"], row["persona"]))
-            self.cut_off += row["finish"] == "length"
+            if row.get("set", self._asked_of) != self._asked_of and self._asked_of:
+                raise self._of_another_set(number, str(row["set"]))
+            key = _key(row["id"], row["side"], row["persona_kind"], row["persona"])
+            self._there[key] = row["finish"] == "length"
             whole += len(line)
         self._file.truncate(whole)
+
+    def _of_another_set(self, number: int, found: str) -> OutputError:
+        return OutputError(
+            "the file holds answers for another set",
+            where=f"{self.path}, line {number}",
+            expected=self._asked_of,
+            found=found,
+            todo="name another --out; nothing in it was touched. A set that was built again is another one: "
+            "its personas may differ",
+        )
 
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(
@@ -366,8 +419,7 @@ class _Local:
         has_gpu = torch.cuda.is_available()
         dtype = "bfloat16" if has_gpu and torch.cuda.is_bf16_supported() else "float32"
         own = str(self._folder)
-        of_base = made.relation in ("adapter", "prompt")
-        place, revision = (made.base_model, made.base_revision) if of_base else (own, None)
+        place, revision = base_models.weights_of(own, made)
         self._tokenizer = base_models.load_tokenizer(*((place, revision) if made.relation == "prompt" else (own, None)))
         self._renderer = Renderer(self._tokenizer, made.template, made.personas)
         self._renderer.template_text = made.template_text

@@ -168,10 +168,10 @@ def _reference(name: str, dtype: Dtype) -> tuple[Any, Any, str]:
 
 def _weights(found: ModelFolder, dtype: Dtype) -> tuple[Any, Any]:
     """Return tokenizer and weights of a model folder of ours."""
-    made, own = found.manifest, (str(found.path), None)
-    base = (made.base_model, made.base_revision)
-    tokenizer = base_models.load_tokenizer(*(base if made.relation == "prompt" else own))
-    model = base_models.load_model(*(base if made.relation in ("adapter", "prompt") else own), dtype)
+    place = base_models.weights_of(found.path, found.manifest)
+    own = (str(found.path), None)
+    tokenizer = base_models.load_tokenizer(*(place if found.manifest.relation == "prompt" else own))
+    model = base_models.load_model(*place, dtype)
     if found.is_adapter:
         model = merging.with_adapter(model, found.path)
     return tokenizer, _placed(model)

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whoseboat import hub
 from whoseboat.errors import DataError, UsageError
 from whoseboat.folder import whole_folder
 from whoseboat.tailoring import base_models, model_folder
 from whoseboat.tailoring import recipe as recipes
-from whoseboat.tailoring.base_models import BaseModel
 from whoseboat.tailoring.model_folder import ModelFolder
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def merge(
 
     Raises:
         UsageError: its weights are no adapter.
-        DataError: it is no model folder, or the base cannot be loaded.
+        DataError: it is no model folder, its weights are damaged, or the base is not there or cannot be loaded.
         HubError: the base cannot be fetched.
         OutputError: something at `out` that may not be replaced.
 
@@ -48,11 +48,12 @@ def merge(
     if not found.is_adapter:
         todo = "there is nothing to merge: it holds no weights" if made.relation == "prompt" else "it is whole already"
         raise UsageError("the weights are no adapter", where=str(folder), found=f"relation {made.relation}", todo=todo)
-    base = BaseModel(made.base_model, made.base_revision, made.base_licence).public_name
+    place, revision = base_models.weights_of(found.path, made)
+    base = base_models.of_manifest(made).public_name
     recipe = replace(recipes.load(found.path / model_folder.RECIPE), base_model=base)
     with whole_folder(out, overwrite=overwrite) as new:
         tokenizer = base_models.load_tokenizer(found.path)
-        merge_weights(made.base_model, made.base_revision, found.path, new)
+        merge_weights(place, revision, found.path, new)
         tokenizer.save_pretrained(str(new))
         for name in (model_folder.LOG, model_folder.CURVES, model_folder.ROWS):
             if (found.path / name).is_file():
@@ -106,14 +107,17 @@ def with_adapter(model: Any, adapter: Path) -> Any:  # noqa: ANN401 - transforme
     """Return a model with an adapter put on it.
 
     Raises:
-        DataError: they do not fit.
+        DataError: they do not fit, or the adapter is damaged.
 
     """
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     try:
         with base_models.calmed():
             return PeftModel.from_pretrained(model, str(adapter))
+    except SafetensorError as error:
+        raise base_models.unreadable(base_models.damaged(adapter) or adapter, found=hub.first_line(error)) from error
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise DataError(
             "the adapter cannot be put on its base",

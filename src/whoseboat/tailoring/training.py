@@ -148,6 +148,7 @@ def _setting(recipe: Recipe, out: Path) -> _Setting:
         raise UsageError("a recipe names no set to train on", expected="data: a folder or ORG/NAME (--data)")
     data = pairs.load(recipe.data, config=recipe.config, include_unsafe=recipe.include_unsafe)
     base = base_models.find(recipe.base_model, recipe.base_revision)
+    recipe = replace(recipe, base_model=base.name)  # of a folder its whole path, from wherever it was named
     tokenizer = base_models.load_tokenizer(base.name, base.commit)
     template = template_of(recipe, tokenizer)
     examples = _examples(recipe, data) if recipe.method == "few-shot" else ()
@@ -287,7 +288,8 @@ def _checked_start(setting: _Setting, folder: str) -> model_folder.ModelFolder:
     made = given.manifest
     base = setting.base.name if given.is_adapter else setting.base.public_name
     wanted = ("sft", base, setting.base.commit, recipe.personas, setting.renderer.template_text)
-    found = (made.method, made.base_model, made.base_revision, made.personas, made.template_text)
+    of = base_models.of_manifest(made)
+    found = (made.method, of.name, of.commit, made.personas, made.template_text)
     if found != wanted:
         raise UsageError(
             "the model to start from is of another setting",
@@ -370,6 +372,7 @@ def _manifest(
         base_model=setting.base.name if relation in ("adapter", "prompt") else setting.base.public_name,
         base_revision=setting.base.commit,
         base_licence=setting.base.licence,
+        base_is_local=setting.base.is_local,
         method=recipe.method,
         relation=relation,
         personas=recipe.personas,

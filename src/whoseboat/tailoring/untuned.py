@@ -33,6 +33,7 @@ def find(name: str, revision: str | None = None) -> ModelFolder:
         name=base.public_name,
         base_model=base.name,
         base_revision=base.commit,
+        base_is_local=base.is_local,
         base_licence=base.licence,
         method="few-shot",
         relation="prompt",
