@@ -7,20 +7,29 @@ the folder is there, it is measured how often the model refuses what it should, 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from whoseboat.errors import DataError, OutputError, UsageError
+from whoseboat.errors import DataError, UsageError
 from whoseboat.model_manifest import Method, ModelManifest, PersonasOf, Relation, Template, TrainedOn, Training
-from whoseboat.tailoring import base_models, encoding, halves, measuring, merging, model_folder, pairs, stages, tiny
+from whoseboat.tailoring import (
+    base_models,
+    encoding,
+    halves,
+    measuring,
+    merging,
+    model_folder,
+    pairs,
+    stages,
+    tiny,
+    work_folders,
+)
 from whoseboat.tailoring import recipe as recipes
 from whoseboat.tailoring.base_models import BaseModel
 from whoseboat.tailoring.encoding import Encoded
@@ -31,12 +40,13 @@ from whoseboat.tailoring.sets import TailoringPair, TailoringSet
 from whoseboat.tailoring.settings import rows_of, training_rows
 from whoseboat.tailoring.stages import OnProgress, Ran, Stage, StageMethod
 from whoseboat.tailoring.templates import Renderer
+from whoseboat.tailoring.work_folders import Unfinished
 
 if TYPE_CHECKING:
     from whoseboat.recipes import ModelsRecipe
 
 Split = Literal["train", "validation"]
-_LOCK = "lock"
+OnUnfinished = Callable[[Unfinished], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,7 @@ def train(
     resume: bool = True,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
+    on_unfinished: OnUnfinished | None = None,
     **changes: Any,  # noqa: ANN401 - fields of a recipe
 ) -> Trained:
     """Train a model, or set up a few-shot one, as a folder that is complete by itself.
@@ -80,9 +91,11 @@ def train(
     Args:
         recipe: what of and how: a recipe, a YAML file, or the name of one in the package.
         out: the folder to make; its name is the model's.
-        resume: go on where a killed run of the same recipe stopped; else begin anew.
+        resume: go on where a killed run of the same recipe stopped; else begin anew, and remove what runs of other
+            recipes left for this folder.
         overwrite: replace a model folder at `out`.
         on_progress: called as training goes.
+        on_unfinished: called where runs of other recipes left something for this folder that is not gone on with.
         changes: in place of what the recipe says: `data="hh", method="dpo"`.
 
     Raises:
@@ -101,7 +114,10 @@ def train(
         if recipe.method == "few-shot":
             trained = _few_shot(setting, new, out)
         else:
-            with _held(setting.work, is_main):
+            with work_folders.held(setting.work, is_main):
+                if is_main:
+                    _begin(setting.work, out, resume, on_unfinished)
+                stages.processes().wait_for_everyone()
                 trained = _trained(setting, new, out, resume, on_progress)
     if is_main:
         shutil.rmtree(setting.work, ignore_errors=True)
@@ -110,26 +126,15 @@ def train(
     return trained
 
 
-@contextmanager
-def _held(work: Path, is_main: bool) -> Iterator[None]:
-    """Hold the working directory of a model, so that no other run trains in it.
-
-    Raises:
-        OutputError: another run does.
-
-    """
-    if not is_main:
-        yield
+def _begin(work: Path, out: Path, resume: bool, on_unfinished: OnUnfinished | None) -> None:
+    """Clear away what is not gone on with where that is asked for, else tell of it."""
+    if not resume:
+        work_folders.clear(work)
+        work_folders.remove_unfinished(out, work)
         return
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / _LOCK).open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(
-                "another process trains this model", where=str(work), todo="wait for it, or name another --out"
-            ) from error
-        yield
+    left = work_folders.unfinished(out, work)
+    if left is not None and on_unfinished is not None:
+        on_unfinished(left)
 
 
 def template_of(recipe: Recipe, tokenizer: Any) -> Template:  # noqa: ANN401 - transformers has no types
@@ -154,7 +159,7 @@ def _setting(recipe: Recipe, out: Path) -> _Setting:
     examples = _examples(recipe, data) if recipe.method == "few-shot" else ()
     renderer = Renderer(tokenizer, template, recipe.personas, examples)
     digest = recipe.digest(repr(data.trained_on), base.commit or "")
-    return _Setting(recipe, data, base, tokenizer, renderer, out.parent / f".{out.name}.training-{digest[:12]}")
+    return _Setting(recipe, data, base, tokenizer, renderer, work_folders.of(out, digest))
 
 
 # ---- few-shot
@@ -182,11 +187,6 @@ def _few_shot(setting: _Setting, new: Path | None, out: Path) -> Trained:
 
 
 def _trained(setting: _Setting, new: Path | None, out: Path, resume: bool, on_progress: OnProgress | None) -> Trained:
-    with stages.first_process_first() as is_main:
-        if is_main and not resume:
-            for path in setting.work.iterdir():
-                if path.name != _LOCK:
-                    shutil.rmtree(path)
     recipe, base = setting.recipe, setting.base
     sft_training: Training | None = None
     started_with: tuple[TrainedOn, ...] = ()
@@ -202,7 +202,11 @@ def _trained(setting: _Setting, new: Path | None, out: Path, resume: bool, on_pr
         _write_weights(stage, relation, new)
         setting.tokenizer.chat_template = setting.renderer.chat_template or setting.tokenizer.chat_template
         setting.tokenizer.save_pretrained(str(new))
-        rows = {"train": stage.train.about(), "validation": stage.validation and stage.validation.about()}
+        rows = {
+            "train": stage.train.about(),
+            "validation": stage.validation_rows and stage.validation_rows.about(),
+            "validation_missing": _validation_missing(stage) or None,
+        }
         manifest = model_folder.complete(new, manifest, _public(setting, manifest).to_yaml(), ran.log, rows)
     return Trained(out, manifest, ran.log, ran.best_step, stage.train.refused)
 
@@ -210,8 +214,9 @@ def _trained(setting: _Setting, new: Path | None, out: Path, resume: bool, on_pr
 def _stage(setting: _Setting, method: StageMethod, place: str, revision: str | None) -> Stage:
     directory = setting.work / method
     train = _encoded(setting, method, "train", directory)
-    validation = _encoded(setting, method, "validation", directory) if "validation" in setting.data.splits else None
-    if train is None:
+    has_validation = "validation" in setting.data.splits
+    validation = _encoded(setting, method, "validation", directory) if has_validation else None
+    if not train.kept:
         raise DataError(
             f"no pair is left for the half that {method.upper()} takes",
             where=setting.data.where,
@@ -223,8 +228,8 @@ def _stage(setting: _Setting, method: StageMethod, place: str, revision: str | N
     )  # fmt: skip
 
 
-def _encoded(setting: _Setting, method: StageMethod, split: Split, directory: Path) -> Encoded | None:
-    """Return the rows of a split that a stage takes, as tokens on disk; None where there are none."""
+def _encoded(setting: _Setting, method: StageMethod, split: Split, directory: Path) -> Encoded:
+    """Return the rows of a split that a stage takes, as tokens on disk; there may be none."""
     path = directory / f"{split}.arrow"
     with stages.first_process_first():
         there = encoding.written(path)
@@ -240,7 +245,7 @@ def _encoded(setting: _Setting, method: StageMethod, split: Split, directory: Pa
                 for row in fitted
             )
             there = encoding.write(records, path, counts, refused)
-    return there if there.kept else None
+    return there
 
 
 def _pairs(setting: _Setting, method: StageMethod, split: Split, refused: Refusals) -> Iterator[TailoringPair]:
@@ -348,7 +353,21 @@ def _training(stage: Stage, ran: Ran) -> Training:
         last_loss=losses[-1] if losses else None,
         validation_loss=_validation_loss(ran),
         best_step=ran.best_step,
+        validation_missing=_validation_missing(stage),
     )
+
+
+def _validation_missing(stage: Stage) -> str:
+    """Return why a stage has nothing to validate with, nothing where it has."""
+    rows = stage.validation_rows
+    if stage.validation is not None:
+        return ""
+    if rows is None or not (rows.rows or rows.refused):
+        return "the set has no validation rows"
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rows.refused.items()))
+    if not rows.rows:
+        return f"no validation row can be used: {refused}"
+    return f"all {rows.rows:,} validation rows are too long for max_length {stage.recipe.max_length:,}"
 
 
 def _validation_loss(ran: Ran) -> float | None:
@@ -568,15 +587,19 @@ def smoke(
     out: str | os.PathLike[str],
     *,
     data: str | os.PathLike[str] | None = None,
+    methods: Sequence[Method] = get_args(Method),
+    personas: Sequence[PersonasOf] = get_args(PersonasOf),
     on_progress: OnProgress | None = None,
     on_model: Callable[[GridModel], None] | None = None,
 ) -> list[GridModel]:
-    """Train the whole grid on a tiny model with random weights, two steps each: to see that everything works.
+    """Train a grid on a tiny model with random weights, two steps each: to see that everything works.
 
     Args:
         recipe: its template, loss, tuning and so on are tried; base model, set, lengths and steps are not.
         out: the directory for the folders; the tiny model and the sample stand there as well.
         data: a set; without it the bundled sample.
+        methods: which methods.
+        personas: which kinds of personas.
         on_progress: called as each training goes.
         on_model: called with each model that is there.
 
@@ -609,7 +632,7 @@ def smoke(
         refusal_tokens=4,  # of babble, so that all of it is tried in a moment
         toy=True,
     )
-    return train_grid(small, out, on_progress=on_progress, on_model=on_model)
+    return train_grid(small, out, methods=methods, personas=personas, on_progress=on_progress, on_model=on_model)
 
 
 def _sample(folder: Path) -> Path:
