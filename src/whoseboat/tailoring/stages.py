@@ -33,7 +33,10 @@ _LONGEST_WAIT = timedelta(hours=12)
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage is given: where its model comes from, its rows, and a directory."""
+    """What one stage is given: where its model comes from, its rows, and a directory.
+
+    `validation_rows` are None where the set has no such split; there may be none left that fits.
+    """
 
     recipe: Recipe
     method: StageMethod
@@ -42,8 +45,13 @@ class Stage:
     tokenizer: Any
     end_id: int
     train: Encoded
-    validation: Encoded | None
+    validation_rows: Encoded | None
     directory: Path
+
+    @property
+    def validation(self) -> Encoded | None:
+        """What it is validated with, None where there is nothing."""
+        return self.validation_rows if self.validation_rows and self.validation_rows.kept else None
 
     @property
     def final(self) -> Path:
@@ -81,7 +89,7 @@ def run(stage: Stage, *, resume: bool = True, on_progress: OnProgress | None = N
     """Train one stage, or take it as it is where it came to its end already.
 
     Raises:
-        DataError: the model cannot be loaded, or the loss is no number.
+        DataError: the model or a checkpoint cannot be loaded, or the loss is no number.
         OutputError: a checkpoint cannot be written.
         WhoseboatError: memory does not suffice.
 
@@ -93,13 +101,14 @@ def run(stage: Stage, *, resume: bool = True, on_progress: OnProgress | None = N
     with first_process_first() as is_main:
         if is_main:
             _clear(checkpoints, keep=resume)
-    with _explained(stage), base_models.calmed(), lean_on_cpu():
+    with _memory_explained(stage), base_models.calmed(), lean_on_cpu():
         trainer = _trainer(stage, on_progress)
         last = _last_checkpoint(checkpoints)
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        if stage.validation is not None and not any("eval_loss" in entry for entry in trainer.state.log_history):
-            trainer.evaluate()
-        trainer.save_model(str(stage.final))
+        with _disk_explained(stage, last):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+            if stage.validation is not None and not any("eval_loss" in entry for entry in trainer.state.log_history):
+                trainer.evaluate()
+            trainer.save_model(str(stage.final))
         if trainer.is_world_process_zero():
             _check_saved(stage)
     state = trainer.state
@@ -379,6 +388,12 @@ def _last_checkpoint(checkpoints: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
+def has_progress(directory: Path) -> bool:
+    """Say whether a stage in this directory came to its end, or has a checkpoint to go on from."""
+    checkpoints = (directory / "checkpoints").glob("checkpoint-*")
+    return (directory / _DONE).is_file() or any(map(_is_whole, checkpoints))
+
+
 def _seconds_before(directory: Path) -> float:
     """Return the seconds that were spent up to the last checkpoint."""
     path = directory / _SECONDS
@@ -397,10 +412,8 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _explained(stage: Stage) -> Iterator[None]:
-    """Say what to change where memory or disk do not suffice; checkpoints stay."""
-    from safetensors import SafetensorError
-
+def _memory_explained(stage: Stage) -> Iterator[None]:
+    """Say what to change where memory does not suffice; checkpoints stay."""
     try:
         yield
     except WhoseboatError:
@@ -408,20 +421,37 @@ def _explained(stage: Stage) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise _too_large(stage, error) from error
-        if "PytorchStreamWriter" in str(error):  # torch's words for a full disk
-            raise _unwritable(stage, error) from error
         raise
-    except (OSError, SafetensorError) as error:
-        raise _unwritable(stage, error) from error
 
 
-def _unwritable(stage: Stage, error: Exception) -> OutputError:
-    return OutputError(
-        "a checkpoint cannot be written or read",
-        where=str(stage.directory),
-        found=getattr(error, "strerror", None) or str(error)[:200],
-        todo="free some room, or name an --out on another disk; whole checkpoints are kept",
-    )
+@contextmanager
+def _disk_explained(stage: Stage, last: Path | None) -> Iterator[None]:
+    """Say what to do where a checkpoint cannot be written, or the last one cannot be read; whole ones stay."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except WhoseboatError:
+        raise
+    except (OSError, SafetensorError, RuntimeError) as error:
+        told = str(error)
+        # Torch's words for a full disk, and for a file that is not whole; those of safetensors for the latter.
+        is_unread = "PytorchStreamReader" in told or "deserializing header" in told
+        if isinstance(error, RuntimeError) and not is_unread and "PytorchStreamWriter" not in told:
+            raise
+        if is_unread and last is not None:
+            raise DataError(
+                "the checkpoint that the training is to go on from cannot be read",
+                where=str(last),
+                found=told[:200],
+                todo="begin anew: --restart; or remove this one, and the one before is gone on from",
+            ) from error
+        raise OutputError(
+            "a checkpoint cannot be written or read",
+            where=str(stage.directory),
+            found=getattr(error, "strerror", None) or told[:200],
+            todo="free some room, or name an --out on another disk; whole checkpoints are kept",
+        ) from error
 
 
 def _too_large(stage: Stage, error: BaseException) -> WhoseboatError:

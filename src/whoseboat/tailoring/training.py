@@ -466,6 +466,7 @@ def train_grid(
     personas: Sequence[PersonasOf] = get_args(PersonasOf),
     on_progress: OnProgress | None = None,
     on_model: Callable[[GridModel], None] | None = None,
+    on_unfinished: OnUnfinished | None = None,
 ) -> list[GridModel]:
     """Train all models of a grid that are not there yet, each a folder in `out`; DPO starts from the grid's SFT model.
 
@@ -476,6 +477,7 @@ def train_grid(
         personas: which kinds of personas.
         on_progress: called as each training goes.
         on_model: called with each model that is there.
+        on_unfinished: as `train`.
 
     Raises:
         WhoseboatError: as `train`; models that came to their end stay.
@@ -489,7 +491,7 @@ def train_grid(
         if setting.method == "dpo" and (which in sft or _is_start(start, setting)):
             setting = replace(setting, start_from=str(sft.get(which, start)))
         was_there = path.is_dir() and any(path.iterdir())
-        made_now = None if was_there else train(setting, path, on_progress=on_progress)
+        made_now = None if was_there else train(setting, path, on_progress=on_progress, on_unfinished=on_unfinished)
         manifest = made_now.manifest if made_now else _checked_same(path, setting)
         if setting.method == "sft":
             sft[which] = path
