@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from llm_server import LlmServer
+from report_sets import dataset
 from typer.testing import CliRunner
 
 import whoseboat
@@ -20,7 +22,7 @@ from whoseboat.cards.checks import faults
 from whoseboat.cards.markup import UNNAMED
 from whoseboat.cli import app
 from whoseboat.dataset import REASONS, arrow_schema
-from whoseboat.quality.checking import Progress, estimate_check
+from whoseboat.quality.checking import estimate_check
 
 COLUMNS = ["id", "split", "side", "check", "value", "is_bad", "detail"]
 
@@ -263,15 +265,20 @@ def test_several_folders_are_compared(built: Path, tmp_path: Path) -> None:
 
 
 def test_progress_is_told(folder: Path) -> None:
-    """First of reading, then of each question."""
-    told: list[str] = []
+    """First of reading, then of each question, and of how many in all."""
+    told: dict[str, tuple[int, int | None]] = {}
+    whoseboat.check(folder, sample=5, on_progress=lambda one: told.update({one.at: (one.done, one.expected)}))
+    assert list(told) == ["reading", "accuracy"]
+    # Two sides of each pair, with their own personas and with another pair's.
+    assert told == {"reading": (96, 96), "accuracy": (20, 20)}
 
-    def note(progress: Progress) -> None:
-        if not told or told[-1] != progress.at:
-            told.append(progress.at)
 
-    whoseboat.check(folder, sample=5, on_progress=note)
-    assert told == ["reading", "accuracy"]
+def test_the_command_tells_how_far_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number has its total, and what it counts."""
+    monkeypatch.setattr("whoseboat.cli.check_command._EVERY_SECONDS", -1.0)
+    told = CliRunner().invoke(app, ["check", str(folder), "--sample", "5"]).stderr.splitlines()
+    assert "reading: 96 of 96 pairs" in told
+    assert "accuracy: 20 of 20 cases judged" in told
 
 
 @pytest.mark.parametrize(
@@ -348,3 +355,29 @@ def test_folders_are_compared_on_what_they_share(built: Path, tmp_path: Path) ->
     assert found.comparison is not None
     (both,) = [one for one in found.comparison.differences if one.side == "both"]
     assert both.figure.n == 40
+
+
+def test_the_table_fits_a_terminal_of_80_columns(folder: Path) -> None:
+    """No name takes a second line, and nothing is cut."""
+    done = CliRunner(env={"FORCE_COLOR": "1", "COLUMNS": "80"}).invoke(app, ["check", str(folder)])
+    shown = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()]
+    figures = shown[shown.index("judged                           side      value                 n") :]
+    for name, rows in Counter(one["name"] for one in manifest(folder)["checks"]).items():
+        assert sum(line.startswith(f"{name} ") for line in figures) >= rows, name
+    assert any(line.startswith("counted  ") for line in figures)
+    assert all(len(line) <= 80 for line in figures if " [" in line)
+
+
+def test_folders_without_a_common_pair_have_no_table_of_differences(built: Path, tmp_path: Path) -> None:
+    """That nothing can be told is said on top, and their figures stand once."""
+    first = Path(shutil.copytree(built, tmp_path / "first"))
+    second = dataset(tmp_path, 6, "second")
+    shown = CliRunner().invoke(app, ["check", str(first), str(second)]).stdout
+    none = "second and first have no judged pair in common: no difference can be told."
+    assert shown.count(none) == 1
+    assert shown.index(none) < shown.index("judged by")
+    assert "side by side" not in shown
+    third = Path(shutil.copytree(built, tmp_path / "third"))
+    shown = CliRunner().invoke(app, ["check", str(first), str(third), "--sample", "20"]).stdout
+    assert "side by side" in shown
+    assert "third less first" in shown

@@ -100,13 +100,16 @@ def check(
         compared = asdict(done.comparison) if done.comparison else None
         typer.echo(json.dumps({"folders": found, "comparison": compared}, ensure_ascii=False))
         return
+    comparison = done.comparison
+    for note in comparison.notes if comparison and not comparison.differences else ():
+        typer.echo(printable(note))
     for one in done.folders:
         _show(str(one.path), one.checks, show_all)
         earlier = before[str(one.path)]
         if earlier not in ("", one.checks["judge"]["label"]):
             typer.echo(printable(f"in place of an earlier check, judged by {earlier}"))
-    if done.comparison:
-        _show_comparison(done.comparison, show_all)
+    if comparison and comparison.differences:
+        _show_comparison(comparison, show_all)
 
 
 def _judged_before(folder: Path) -> str:
@@ -128,7 +131,7 @@ def _telling() -> Callable[[Progress], None]:
         last = time.monotonic()
         of = f" of {progress.expected:,}" if progress.expected else ""
         tally = progress.tally
-        parts = [f"{progress.at}: {progress.done:,}{of}"]
+        parts = [f"{progress.at}: {progress.done:,}{of} {'pairs' if progress.at == 'reading' else 'cases judged'}"]
         parts += [f"{tally.answered:,} answered, {tally.tokens:,} tokens"] if tally.answered else []
         parts += [f"{tally.reused:,} reused"] if tally.reused else []
         parts += [f"${tally.cost:,.2f}"] if tally.prices and tally.answered else []
@@ -152,13 +155,14 @@ def _show(path: str, checks: Mapping[str, Any], show_all: bool) -> None:
 
     judge = checks["judge"]
     typer.echo(printable(f"{path}: {checks['pairs']:,} pairs, {checks['judged']:,} of them judged by {judge['label']}"))
-    rows = [
-        (_name(figure), figure["side"], _value(figure), f"{figure['n']:,}", str(figure["judge"] or "counted"))
-        for figure in checks["figures"]
-        if show_all or is_headline(figure)
-    ]
-    print_table(("figure", "side", "value", "n", "judge"), rows)
-    _tell_of_few(rows)
+    figures = [figure for figure in checks["figures"] if show_all or is_headline(figure)]
+    # By whom, in the head and not in a column: the longest names have their room in 80 columns then.
+    for head, is_judged in (("judged", True), ("counted", False)):
+        of_head = [figure for figure in figures if bool(figure["judge"]) is is_judged]
+        rows = [(_name(figure), figure["side"], _value(figure), f"{figure['n']:,}") for figure in of_head]
+        if rows:
+            print_table((head, "side", "value", "n"), rows)
+            _tell_of_few(rows)
     bad = [
         (name, side, f"{counts['bad']:,}", f"{counts['looked_at']:,}")
         for name, sides in checks["counts"].items()
@@ -177,6 +181,8 @@ def _show_comparison(found: Comparison, show_all: bool) -> None:
     from whoseboat.quality.headlines import is_headline
 
     typer.echo("")
+    for note in found.notes:
+        typer.echo(printable(note))
     typer.echo("side by side")
     rows = [
         (_name(row), row["side"], *(_value(figure) if figure else "none" for figure in row["figures"]))
@@ -188,11 +194,8 @@ def _show_comparison(found: Comparison, show_all: bool) -> None:
         (f"{one.name} less {one.than}", one.side, _value(one.figure.to_dict()), f"{one.figure.n:,}")
         for one in found.differences
     ]
-    if differences:
-        print_table(("accuracy (strict), same pairs", "side", "difference", "n"), differences)
+    print_table(("accuracy (strict), same pairs", "side", "difference", "n"), differences)
     _tell_of_few([*rows, *differences])
-    for note in found.notes:
-        typer.echo(printable(note))
 
 
 def _name(figure: Mapping[str, Any]) -> str:

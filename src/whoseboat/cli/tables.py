@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import typer
+
 from whoseboat.errors import printable
 
 _WIDTH_OF_FILES = 160
@@ -22,4 +24,11 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console()
-    (console if console.is_terminal else Console(width=_WIDTH_OF_FILES)).print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    console = Console(width=_WIDTH_OF_FILES)
+    with console.capture() as text:
+        console.print(table)
+    for line in text.get().splitlines():
+        typer.echo(line.rstrip())

@@ -68,7 +68,7 @@ def check(
     Args:
         pairs: what is checked.
         judge: who picks.
-        on_progress: told how far the judge is, as `judge.compare` tells it.
+        on_progress: told how far the judge is, as `judge.compare` tells it, and of how many cases.
         bootstrap: how intervals are made.
 
     Raises:

@@ -59,7 +59,10 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(slots=True)
 class Progress:
-    """How far a check is: what it is at, how many pairs or cases it has been through, and what a judge took."""
+    """How far a check is: what it is at, how many pairs or cases it has been through, and what a judge took.
+
+    `at` is `reading`, then pairs are counted, or the check a judge is asked for, then the cases it was asked about.
+    """
 
     at: str = ""
     done: int = 0
@@ -265,9 +268,9 @@ def _by_judge(
 ) -> list[Checked]:
     """Put the questions about personas to a judge: first how accurate they are."""
 
-    def telling(at: str) -> Callable[[judges.Progress], None] | None:
-        def tell(of_question: judges.Progress) -> None:
-            progress.at, progress.done, progress.expected = at, of_question.cases, None
+    def telling(at: str) -> Callable[[judges.Progress, int], None] | None:
+        def tell(of_question: judges.Progress, cases: int) -> None:
+            progress.at, progress.done, progress.expected = at, of_question.cases, cases
             progress.tally = of_question.tally
             if on_progress is not None:
                 on_progress(progress)

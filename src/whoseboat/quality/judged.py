@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from whoseboat import metric
@@ -16,7 +16,8 @@ from whoseboat.quality.pairs import CheckedPair
 from whoseboat.records import Side
 from whoseboat.redaction import redact
 
-OnProgress = Callable[[Progress], None] | None
+# Told how far the judge is, and how many cases it is asked about in all.
+OnProgress = Callable[[Progress, int], None] | None
 # How many requests a case costs: one in each order.
 _ORDERS = 2
 _VALUES: dict[Outcome, float | None] = {"win": 1.0, "tie": 0.5, "loss": 0.0, "missing": None}
@@ -69,10 +70,15 @@ def ask(judge: Comparer, question: Comparison, cases: Sequence[Case], on_progres
     wanted = to_ask(cases)
     if not wanted:
         return [_SAME] * len(cases)
-    asked = judge.compare(wanted, question, on_progress)
+    tell = None if on_progress is None else partial(_tell, on_progress, len(wanted))
+    asked = judge.compare(wanted, question, tell)
     # The judge is heard out: what it has to say of all requests comes at its end.
     found = iter([_answer(judged) for _, judged in zip(wanted, asked, strict=True)])
     return [next(found) if case.first != case.second else _SAME for case in cases]
+
+
+def _tell(on_progress: Callable[[Progress, int], None], cases: int, progress: Progress) -> None:
+    on_progress(progress, cases)
 
 
 def to_ask(cases: Sequence[Case]) -> list[Case]:

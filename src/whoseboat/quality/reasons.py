@@ -76,7 +76,7 @@ def check(
         folder: the dataset folder.
         pairs: its pairs that are checked.
         judge: who compares.
-        on_progress: told how far the judge is, as `judge.compare` tells it.
+        on_progress: told how far the judge is, as `judge.compare` tells it, and of how many cases.
         bootstrap: how intervals are made.
 
     Raises:
