@@ -190,6 +190,7 @@ def test_report(tmp_path: Path) -> None:
     assert "tailoring" in done.stdout
     assert "not_sampled" in done.stdout
     assert str(tmp_path / "out") in done.stdout
+    assert done.stdout.startswith("whoseboat-sample-personas-contrast\n")
 
 
 def test_faults_of_rows_are_shown(tmp_path: Path) -> None:
@@ -233,6 +234,17 @@ def test_sources_are_listed_with_all_that_tells_them_apart() -> None:
         words = (*told, (source.revision or "")[:12], *source.about.split()[:3], *source.safety.split()[:3])
         assert all("".join(filter(str.isalnum, word)) in text for word in words), source.name
     assert sources.find("hh-rlhf").safety in run("sources", "hh-rlhf").stdout
+
+
+def test_sources_in_a_pipe_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No width is known there: names and values line by line, and one begins where the other ends."""
+    for columns in ("80", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        listed = run("sources").stdout.splitlines()
+        assert not {"│", "┃", "|"} & set("".join(listed))
+        named = [line for line in listed if line.startswith("  ")]
+        assert all(re.match(r"  [a-z ]+: +\S", line) for line in named)
+        assert any(line.startswith("  mixture of: ") for line in named)
 
 
 def test_progress_fits_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

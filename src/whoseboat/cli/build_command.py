@@ -278,7 +278,8 @@ def show_built(built: Built) -> None:
     from rich.table import Table
 
     manifest = built.manifest
-    table = Table(title=manifest.name, title_justify="left")
+    typer.echo(printable(manifest.name))  # a title of the table would be filled up with blanks
+    table = Table()
     for column in ("config", "train", "validation", "test"):
         table.add_column(column, justify="left" if column == "config" else "right")
     for config, splits in manifest.rows.items():

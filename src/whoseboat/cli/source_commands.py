@@ -32,12 +32,12 @@ def list_sources(
 
 
 def _show_sources(facts: list[dict[str, Any]]) -> None:
-    """Show a table where there is room for one; where there is not, its cells line by line."""
+    """Show a table on a terminal that has room for one; elsewhere its cells line by line, whatever the width."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    if console.is_terminal and console.width < _WIDTH_OF_TABLE:
+    if not console.is_terminal or console.width < _WIDTH_OF_TABLE:
         for fact in facts:
             _show_source(fact | {"options": ()})
     else:
@@ -52,8 +52,7 @@ def _show_sources(facts: list[dict[str, Any]]) -> None:
             about = "\n".join((fact["about"], f"Users: {fact['users'].rstrip('.')}.", f"Safety: {fact['safety']}"))
             licence = f"{fact['license']}\n({fact['license_known_from']})"
             table.add_row(fact["name"], licence, revision, fact["size"], ", ".join(fact["languages"]), about)
-        # Text from files or pipes is read by people and programs that know no width.
-        (console if console.is_terminal else Console(width=200)).print(table)
+        console.print(table)
     typer.echo("whoseboat sources NAME tells all of one, its options too")
 
 
@@ -74,7 +73,7 @@ def _show_source(fact: dict[str, Any]) -> None:
     typer.secho(fact["name"], bold=True)
     for name, value in lines.items():
         if value:
-            typer.echo(f"  {name + ':':11}{value}")
+            typer.echo(f"  {name + ':':12}{value}")
     for option in fact["options"]:
         choices = f" ({', '.join(option.choices)})" if option.choices else ""
         default = f" [{option.default}]" if option.default else ""
