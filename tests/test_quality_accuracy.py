@@ -286,14 +286,14 @@ def test_the_order_of_the_pairs_changes_nothing() -> None:
 
 
 def test_progress_is_told() -> None:
-    """As the judge tells it: cases, four of a pair."""
-    seen: list[int] = []
+    """As the judge tells it: cases, four of a pair, and of how many."""
+    seen: list[tuple[int, int]] = []
 
-    def tell(progress: Progress) -> None:
-        seen.append(progress.cases)
+    def tell(progress: Progress, cases: int) -> None:
+        seen.append((progress.cases, cases))
 
     accuracy.check(pairs(5), ScriptedJudge(right), tell, bootstrap=QUICK)
-    assert seen[-1] == 20
+    assert seen[-1] == (20, 20)
 
 
 def test_personas_of_contrast_read_by_contrast_are_a_round_trip() -> None:
