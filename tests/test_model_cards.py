@@ -46,7 +46,7 @@ def test_the_card_of_a_model() -> None:
         ("How it was made", "- SFT, which DPO started from: 2,390 rows, 12 of them cut to fit; 149 steps"),
         (
             "How it was made",
-            "- DPO: 2,402 rows, 31 of them cut to fit; 4 rows too long to be trained on at all; 150 steps",
+            "- DPO: 2,398 of 2,402 rows (4 were too long), 31 of them cut to fit; 150 steps",
         ),
         ("How it was made", "![Curves of the loss by step, in training and in validation](assets/curves.png)"),
         (
@@ -77,6 +77,33 @@ def test_the_card_of_a_model() -> None:
 def test_sections_of_a_model(heading: str, says: str) -> None:
     """Every section is there with its figures."""
     assert says in section(cards.model_card(model()), heading)
+
+
+@pytest.mark.parametrize("relation", ["adapter", "merge", "prompt"])
+def test_a_base_that_is_a_folder(relation: str) -> None:
+    """The card tells its name and neither its place nor a link: a repo of that name would be somebody else's."""
+    given = {"adapter": {}, "merge": {"relation": "merge"}, "prompt": FEW_SHOT}[relation]
+    base = "mine" if relation == "merge" else "/home/somebody/secret/mine"
+    made = model(**{**given, "base_model": base, "base_revision": None, "base_is_local": True})
+    card = cards.model_card(made)
+    front = front_of(card)
+    assert not {"base_model", "base_model_relation"} & front.keys()
+    assert "secret" not in card
+    assert "\nA local folder <code>mine</code> " in card
+    assert "- Base: a local folder <code>mine</code>, licence" in section(card, "How it was made")
+    assert ("/path/to/mine" in section(card, "Quick start")) == (relation != "merge")
+    assert cards.faults(card, "model", ["assets/curves.png"]) == []
+    assert "base_model" not in front_of(cards.merge(card, cards.model_card(model())))  # what is there is out of date
+
+
+def test_why_there_was_no_validation() -> None:
+    """The words under the curves say it, where it is known."""
+    took = Training(278, 0, 224, 6, first_loss=2.5, last_loss=2.25, validation_missing="all 30 rows are too long")
+    said = section(cards.model_card(model(method="sft", training=took, sft_training=None)), "How it was made")
+    assert "- Training: 54 of 278 rows (224 were too long), none cut; 6 steps" in said
+    assert "at last; there was no validation: all 30 rows are too long." in said
+    unknown = replace(took, validation_missing="")
+    assert "no validation: nothing was there to validate with." in cards.model_card(model(training=unknown))
 
 
 def test_yaml_of_a_model() -> None:
@@ -374,7 +401,7 @@ def test_the_manifest_is_read_back_as_it_was_written() -> None:
     earlier = ModelManifest.of(stated)
     assert (earlier.sft_training, earlier.refusals_missing) == (None, "")
     assert earlier.training == Training(2402, 31, 4, 150, 1_204_554, 812.4)
-    assert "- DPO: 2,402 rows" in cards.model_card(earlier)
+    assert "- DPO: 2,398 of 2,402 rows" in cards.model_card(earlier)
     assert json.loads(replace(model(), name="\ud800").to_json())["name"] == "\ud800"
 
 

@@ -97,6 +97,25 @@ def test_a_model(runs: Runs, tmp_path: Path) -> None:
     assert "1.0.0" in runs.ok("versions", "org/model").out
 
 
+def test_a_model_that_only_this_machine_can_load(runs: Runs, tmp_path: Path) -> None:
+    """An adapter of a folder, and a prompt for one, are refused with what to do; what is merged is released."""
+    local = {"base_model": str(tmp_path / "bases" / "mine"), "base_revision": None, "base_is_local": True}
+    folder = model(tmp_path / "adapter", replace(MODEL, **local))
+    given = ("--to", "org/of-a-folder", "--private", "--yes")
+    refused = runs.run("publish", folder, *given)
+    assert refused.code == 2
+    assert "the base of this adapter is a folder, so nobody else could load it" in refused.err
+    assert f"whoseboat merge {folder} --out MERGED" in refused.err
+    prompt = model(tmp_path / "prompt", replace(MODEL, **local, method="few-shot", relation="prompt"))
+    assert "publish the base" in runs.run("publish", prompt, *given).err
+    assert ("model", "org/of-a-folder") not in runs.hub.repos
+    merged = replace(MODEL, **local | {"base_model": "mine"}, relation="merge")
+    runs.publish(model(tmp_path / "merged", merged), "org/of-a-folder")
+    files = runs.repo("org/of-a-folder", "model").commits[-1].files
+    assert b"base_model" not in files["README.md"].partition(b"\n---")[0]
+    assert not [name for name, content in files.items() if str(tmp_path).encode() in content]
+
+
 def test_what_is_not_in_the_manifest_is_not_uploaded(runs: Runs, tmp_path: Path) -> None:
     """Files that came into the folder later stay there."""
     folder = model(tmp_path / "model")

@@ -16,7 +16,7 @@ _REQUIRED: Mapping[Kind, tuple[str, ...]] = {
         *("license", "pretty_name", "size_categories", "source_datasets", "task_categories", "annotations_creators"),
         *("tags", "configs", "dataset_info"),
     ),
-    "model": ("license", "base_model", "library_name", "pipeline_tag", "tags"),
+    "model": ("license", "library_name", "pipeline_tag", "tags"),  # one trained from a folder has no base to link to
     "space": ("title", "sdk"),
 }
 _LISTS = ("tags", "language", "size_categories", "source_datasets", "task_categories", "annotations_creators")

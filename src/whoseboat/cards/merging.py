@@ -20,7 +20,7 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 # Keys that are made: where a new card does not have them, those of the present one are out of date.
 _MADE = frozenset(
     {"license_name", "license_link", "configs", "dataset_info", "size_categories"}
-    | {"model-index", "base_model_relation", "datasets", "metrics"}
+    | {"model-index", "base_model", "base_model_relation", "datasets", "metrics"}
 )
 # Tags that say how the present release was made; the others are kept.
 _MADE_TAGS = frozenset({"contrast", "no-language-model", "not-for-all-audiences", "toy", "few-shot", "sft", "dpo"})

@@ -113,13 +113,16 @@ def model_yaml(manifest: ModelManifest) -> str:
     repos = list(dict.fromkeys(one.repo for one in manifest.datasets if one.repo))
     names = list(dict.fromkeys(result.name for result in manifest.results if result.value is not None))
     data: dict[str, Any] = licence_yaml(
-        manifest.licence, manifest.base_licence, address_of(manifest.base_model, "models")
+        manifest.licence,
+        manifest.base_licence,
+        "" if manifest.base_is_local else address_of(manifest.base_model, "models"),
     )
     if manifest.languages:
         data["language"] = sorted(set(manifest.languages))
-    data["base_model"] = manifest.base_model
-    if manifest.relation != "prompt":
-        data["base_model_relation"] = manifest.relation
+    if not manifest.base_is_local:  # a folder's name would be that of somebody's repo
+        data["base_model"] = manifest.base_model
+        if manifest.relation != "prompt":
+            data["base_model_relation"] = manifest.relation
     if repos:
         data["datasets"] = repos
     if names:
@@ -199,7 +202,7 @@ def _curves_in_words(manifest: ModelManifest) -> str:
     said = f"Loss of {stage} by step: in training {as_number(took.first_loss)} at first"
     said += f" and {as_number(took.last_loss)} at last"
     if took.validation_loss is None:
-        return f"{said}; nothing was there to validate with."
+        return f"{said}; there was no validation: {took.validation_missing or 'nothing was there to validate with'}."
     kept = "the weights kept" + (f", those of step {took.best_step:,}" if took.best_step is not None else "")
     return f"{said}; in validation {as_number(took.validation_loss)} with {kept}."
 

@@ -229,7 +229,24 @@ class ModelArtefact:
     kind: Kind = "model"
 
     def check_audience(self, *, restricted: bool) -> None:
-        """Let everyone have it."""
+        """Refuse to publish for anybody what nobody else could load.
+
+        Raises:
+            UsageError: it needs its base, which is a folder of this machine.
+
+        """
+        made = self.manifest
+        if made.needs_base and made.base_is_local:
+            is_adapter = made.relation == "adapter"
+            raise UsageError(
+                f"the base of this {'adapter' if is_adapter else 'model'} is a folder, so nobody else could load it",
+                where=str(self.folder.path),
+                expected="weights that load by themselves, or a base on the Hub",
+                found=f"the base {made.base_name!r}",
+                todo=f"merge it, and publish that: whoseboat merge {self.folder.path} --out MERGED"
+                if is_adapter
+                else "publish the base, and make the model anew of that: base_model=ORG/NAME",
+            )
 
     def other_than(self, stated: Stated) -> tuple[str, ...]:
         """Say nothing: a model is called after the folder it was made in; base and prompt make a change."""
