@@ -98,7 +98,7 @@ def test_a_published_model_loads_by_its_own_card(shop: Workshop, hub: LoopbackHu
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("\n")
     asked = ("--data", shop.data, "--personas", "chosen", "--limit", "1", "--out", tmp_path / "said.jsonl")
-    assert "1 responses" in ok(hub, tmp_path, "generate", f"{ORG}/model@v1.0.0", *asked)
+    assert "1 response of " in ok(hub, tmp_path, "generate", f"{ORG}/model@v1.0.0", *asked)
 
 
 def test_bases_that_cannot_be_had(shop: Workshop, hub: LoopbackHub, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_command_from_training_to_evaluation(shop: Workshop, hub: LoopbackHu
     assert "merged into" in ok(hub, tmp_path, "merge", tmp_path / "tuned", "--out", tmp_path / "merged")
     for model, most in (("tuned", "8"), ("merged", "3")):
         path, asked = tmp_path / f"{model}.jsonl", ("--data", shop.data, "--max-new-tokens", most)
-        assert "6 responses" in ok(hub, tmp_path, "generate", tmp_path / model, *asked, "--out", path)
+        assert "6 responses of " in ok(hub, tmp_path, "generate", tmp_path / model, *asked, "--out", path)
     again: tuple[str | Path, ...] = ("--data", shop.data, "--out", tmp_path / "tuned.jsonl", "--personas")
     assert "6 of them there already" in ok(hub, tmp_path, "generate", tmp_path / "tuned", *again, "true")
     refused = command(hub, tmp_path, "generate", tmp_path / "tuned", *again, "someone")
@@ -182,7 +182,9 @@ def test_from_pairs_to_a_published_model_with_its_figures(shop: Workshop, hub: L
     refused = command(hub, tmp_path, *card, "ranking")  # the reader ranks no models
     assert refused.returncode == 1
     assert "ranks no models" in refused.stderr
-    assert "serves_own_over_shuffled" in ok(hub, tmp_path, *card, "control")
+    shown_figures = ok(hub, tmp_path, *card, "control")
+    assert "net of own over shuffled personas, what serves the persona" in shown_figures
+    assert "* fewer than 20 conversations" in shown_figures
     ok(hub, tmp_path, "evaluate", "own=own.jsonl", "shuffled=shuffled.jsonl", *by, "turned")
     found = [json.loads(ok(hub, tmp_path, *card, which, "--json")) for which in ("control", "turned")]
     first, second = ([(figure["name"], figure["side"], figure["value"]) for figure in figures] for figures in found)
@@ -190,7 +192,9 @@ def test_from_pairs_to_a_published_model_with_its_figures(shop: Workshop, hub: L
     ok(hub, tmp_path, "publish", "tuned", "--to", f"{ORG}/tuned", "--yes", *note)
     commit, data = hub.repos["model", f"{ORG}/tuned"].commits[-1], hub.repos["dataset", f"{ORG}/sample"].commits[-1]
     shown: Any = ModelCard(commit.files["README.md"].decode())
-    assert "reader round-trip: serves\\_own\\_over\\_shuffled".replace("\\", "") in shown.text.replace("\\", "")
+    assert "reader round-trip: net of own over shuffled personas, what serves the persona" in shown.text
+    assert shown.text.count("† Fewer than 20 groups") == 1
+    assert "too few clusters" not in shown.text.partition("\n---\n")[2]
     assert "(assets/curves.png)" in shown.text
     assert commit.files["assets/curves.png"].startswith(b"\x89PNG")
     assert "sympathetic" in shown.text

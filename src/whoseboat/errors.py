@@ -89,9 +89,9 @@ class Interrupted(WhoseboatError):
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not among the known ones, with the nearest of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
     return UsageError(
-        f"unknown {kind} {given!r}",
+        f"unknown {kind}{':' if ' ' in kind else ''} {given!r}",
         expected=f"one of {', '.join(names)}" if names else f"no {kind} at all",
         todo=f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "",
     )

@@ -108,7 +108,7 @@ def as_day(moment: str) -> str:
 
 def as_number(value: float) -> str:
     """Return a number for a reader: whole ones with separators, others with three digits after the point."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:z.3f}"
 
 
 def as_share(part: int, whole: int) -> str:

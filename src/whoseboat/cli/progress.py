@@ -1,10 +1,11 @@
-"""How a build goes, on standard error."""
+"""How long work goes, on standard error."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +16,47 @@ if TYPE_CHECKING:
     from whoseboat.pipeline import Progress
 
 _LOG_EVERY_SECONDS = 5.0
-_WIDE = 120
+_WIDE, _MEDIUM = 120, 100
+# Lines of work whose end is known: on a terminal somebody waits, in a log they are to be few.
+_LINE_EVERY_SECONDS = {True: 5.0, False: 30.0}
+_LINE_EVERY_SHARE = 0.05
+_BESIDE = 14  # columns of the spinner, the time and the spaces between
+_NOT_DRAWN = "not_sampled"  # what a build calls a pair that `--limit` left out
+_SHORTEST = 0.5  # seconds between two lines, and until it can be told how much time is left
+
+
+class Pace:
+    """When a line is due of work whose end is known, and how much time is left.
+
+    A line is due a twentieth of the work after the last one, or half a minute after it (on a terminal five seconds),
+    and at the end; never two within half a second.
+    """
+
+    def __init__(self) -> None:
+        self._every = _LINE_EVERY_SECONDS[sys.stderr.isatty()]
+        self._began: tuple[float, float] | None = None  # when, and how much was done then
+        self._told = (time.monotonic(), 0.0)
+
+    def is_due(self, done: float, of: float | None) -> bool:
+        """Say whether a line is due, and take it as told where it is."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now, done
+        moved, since = done - self._told[1], now - self._told[0]
+        is_far = of is not None and moved >= _LINE_EVERY_SHARE * of and since >= _SHORTEST
+        is_due = is_far or since >= self._every or (done == of and moved > 0)
+        if is_due:
+            self._told = now, done
+        return is_due
+
+    def left(self, done: float, of: float | None) -> str:
+        """Return how much time is left, nothing where that is not known yet or nothing is left."""
+        if self._began is None or of is None or done >= of:
+            return ""
+        seconds, moved = time.monotonic() - self._began[0], done - self._began[1]
+        if moved <= 0 or seconds < _SHORTEST:
+            return ""
+        return f"about {timedelta(seconds=round(seconds / moved * (of - done)))} left"
 
 
 @contextmanager
@@ -30,20 +71,25 @@ def build_progress() -> Iterator[Callable[[Progress], None]]:
     shown: list[Progress] = []
     started = time.monotonic()
 
+    console = Console(stderr=True)
+    bar_width = 20 if console.width >= _WIDE else 8 if console.width >= _MEDIUM else 0
+    room = console.width - bar_width - _BESIDE
+
     class Counts(ProgressColumn):
-        """The counts as they are at the moment of drawing, not of the last row; they wrap where there is no room."""
+        """The counts as they are at the moment of drawing, not of the last row; as many as there is room for."""
 
         max_refresh = None
 
         def render(self, task: object) -> Text:
-            line = _line(shown[0], time.monotonic() - started) if shown else "reading"
+            line = build_line(shown[0], time.monotonic() - started, room) if shown else "reading"
             return Text(line)
 
-    console = Console(stderr=True)
     if console.is_terminal:
-        bar_width = 20 if console.width >= _WIDE else 8
-        columns = (SpinnerColumn(), BarColumn(bar_width=bar_width), Counts(Column()), TimeElapsedColumn())
-        with Bar(*columns, console=console, refresh_per_second=4, transient=True) as bar:
+        counts = Counts(Column(no_wrap=True, overflow="ellipsis"))
+        bars = (BarColumn(bar_width=bar_width),) if bar_width else ()
+        with Bar(
+            SpinnerColumn(), *bars, counts, TimeElapsedColumn(), console=console, refresh_per_second=4, transient=True
+        ) as bar:
             task = bar.add_task("", total=None)
 
             def draw(progress: Progress) -> None:
@@ -59,7 +105,7 @@ def build_progress() -> Iterator[Callable[[Progress], None]]:
     def log() -> None:
         while not ended.wait(_LOG_EVERY_SECONDS):
             if shown:
-                typer.echo(_line(shown[0], time.monotonic() - started), err=True)
+                typer.echo(build_line(shown[0], time.monotonic() - started), err=True)
 
     thread = threading.Thread(target=log, name="progress", daemon=True)
     thread.start()
@@ -70,23 +116,42 @@ def build_progress() -> Iterator[Callable[[Progress], None]]:
         thread.join()
 
 
-def _line(progress: Progress, seconds: float) -> str:
-    """Say in a line how far a build is."""
+def build_line(progress: Progress, seconds: float, room: int | None = None) -> str:
+    """Say in a line how far a build is; where there is little room, what matters least is left out."""
+    parts = _parts(progress, seconds)
+    while room is not None and len(parts) > 1 and len(_joined(parts)) > room:
+        parts.remove(max(parts, key=lambda part: part[0]))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[tuple[int, str]]) -> str:
+    return ", ".join(text for _, text in parts)
+
+
+def _parts(progress: Progress, seconds: float) -> list[tuple[int, str]]:
+    """Return what is to be told in its order, each with how soon it is left out: the largest number first."""
     rate = progress.read / max(seconds, 1e-9)
-    parts = [f"{progress.read:,} rows", f"{progress.rows:,} kept", f"{progress.dropped.total():,} dropped"]
+    not_drawn = progress.dropped[_NOT_DRAWN]
+    parts = [
+        (0, f"{progress.read:,} rows"),
+        (1, f"{progress.rows:,} kept"),
+        (3, f"{progress.dropped.total() - not_drawn:,} dropped"),
+    ]
+    parts += [(4, f"{not_drawn:,} not drawn")] if not_drawn else []
     tally = progress.tally
     asked = tally.answered + tally.failed
     if asked or tally.reused or tally.retried:
-        parts += [f"{tally.answered:,} answered"]
-        parts += [f"{count:,} {name}" for name, count in (("failed", tally.failed), ("reused", tally.reused)) if count]
-        parts += [f"{asked / max(seconds, 1e-9):,.0f} requests/s", f"{tally.tokens:,} tokens"]
-        parts += [f"${tally.cost:,.2f}"] if tally.prices else []
+        parts += [(5, f"{tally.answered:,} answered")]
+        counts = ((2, "failed", tally.failed), (7, "reused", tally.reused))
+        parts += [(place, f"{count:,} {name}") for place, name, count in counts if count]
+        parts += [(8, f"{asked / max(seconds, 1e-9):,.0f} requests/s"), (9, f"{tally.tokens:,} tokens")]
+        parts += [(2, f"${tally.cost:,.2f}")] if tally.prices else []
     else:
-        parts += [f"{rate:,.0f} rows/s"]
+        parts += [(8, f"{rate:,.0f} rows/s")]
     expected = progress.expected
     if expected and progress.read:
         left = timedelta(seconds=round(max(expected - progress.read, 0) / rate))
-        parts += [f"about {left} left"]
+        parts += [(2, f"about {left} left")]
     if tally.note:
-        parts.append(tally.note)
-    return ", ".join(parts)
+        parts.append((10, tally.note))
+    return parts

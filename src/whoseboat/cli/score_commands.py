@@ -237,5 +237,5 @@ def _value(one: Result) -> str:
     if one.value is None:
         return "none"
     if one.low is None or one.high is None:
-        return f"{one.value:.3f}"
-    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" + ("*" if is_of_few(one) else "")
+        return f"{one.value:z.3f}"
+    return f"{one.value:z.3f} [{one.low:z.3f}, {one.high:z.3f}]" + ("*" if is_of_few(one) else "")

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast, get_args
 
 import typer
 
 from whoseboat.cli.arguments import interruptible, parameters
+from whoseboat.cli.progress import Pace
 from whoseboat.errors import UsageError, WhoseboatError, printable, unknown
 from whoseboat.llm.settings import LanguageModel
 
 if TYPE_CHECKING:
-    from whoseboat.model_manifest import ModelManifest
+    from whoseboat.model_manifest import Method, ModelManifest, PersonasOf
     from whoseboat.recipes import ModelsRecipe
     from whoseboat.records import Side
     from whoseboat.tailoring import generation, stages
-    from whoseboat.tailoring.inference_personas import Kind
+    from whoseboat.tailoring.inference_personas import Given, Kind
     from whoseboat.tailoring.recipe import Recipe
     from whoseboat.tailoring.training import GridModel
 
-_EVERY_SECONDS = 5.0
 _LIBRARIES = frozenset({"torch", "transformers", "trl", "peft", "accelerate"})
 # What --personas takes, as the kind of personas and the sides.
 _PERSONAS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -53,10 +52,15 @@ def train(
         typer.Option(help="The set: a folder, or ORG/NAME[@REVISION].  [default: the recipe's; with --smoke a sample]"),
     ] = None,
     grid: Annotated[
-        bool, typer.Option("--grid", help="All methods with all kinds of personas: --out is the directory for them.")
+        bool,
+        typer.Option(
+            "--grid",
+            help="All methods with all kinds of personas, or those named: method=sft,dpo personas=none,both. "
+            "--out is the directory for them.",
+        ),
     ] = False,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="The whole grid on a tiny random model, to see that it works.")
+        bool, typer.Option("--smoke", help="The grid on a tiny random model, to see that it works.")
     ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew where a run was killed.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder that is there.")] = False,
@@ -70,9 +74,12 @@ def train(
         changes, recipe = [recipe, *(changes or ())], None
     if recipe is None and not smoke:
         raise UsageError("no recipe was named", expected=f"a YAML file, or one of {', '.join(recipes.shipped())}")
+    narrowed: _Grid = {}
+    if grid or smoke:
+        changes, narrowed = _narrowed(changes or ())
     found = recipes.load(recipe or "fixed", changes or (), data=data)
     if show:
-        typer.echo(found.to_yaml(), nl=False)
+        _show_recipe(found, narrowed if grid or smoke else None)
         return
     if out is None:
         raise UsageError("no folder to make was named", todo="name one: --out DIRECTORY")
@@ -83,11 +90,13 @@ def train(
         from whoseboat.tailoring import training
 
         if smoke:
-            _show_overview(training.smoke(found, out, data=data, on_progress=_shown(), on_model=_show_model))
+            made = training.smoke(found, out, data=data, on_progress=_Shown(), on_model=_show_model, **narrowed)
+            _show_overview(made)
         elif grid:
-            _show_overview(training.train_grid(found, out, on_progress=_shown(), on_model=_show_model))
+            made = training.train_grid(found, out, on_progress=_Shown(), on_model=_show_model, **narrowed)
+            _show_overview(made)
         else:
-            done = training.train(found, out, resume=not restart, overwrite=overwrite, on_progress=_shown())
+            done = training.train(found, out, resume=not restart, overwrite=overwrite, on_progress=_Shown())
             if _is_main():
                 _show_trained(done.path, done.manifest, done.best_step, done.refused, as_json)
                 _warn_of_refusals(done.manifest)
@@ -103,7 +112,7 @@ def merge(
     with interruptible(), _needed():
         from whoseboat.tailoring import merging
 
-        done = merging.merge(folder, out, overwrite=overwrite, on_progress=_shown())
+        done = merging.merge(folder, out, overwrite=overwrite, on_progress=_Shown())
     typer.echo(f"{done.path}: merged into {printable(done.manifest.base_model)}")
     _show_refusals(done.manifest)
     _warn_of_refusals(done.manifest)
@@ -173,19 +182,31 @@ def generate(
             )
         elif parameter or batch:
             raise UsageError("--parameter and --batch are for endpoints", todo="name one: --base-url URL")
+        generation.check_out(out)
+        found = pairs.load(data, config=config)
+        human = inference_personas.read_human(Path(value)) if kind == "human" and value else None
+
+        def cases(refused: Refusals) -> Iterator[Given]:
+            return inference_personas.give(
+                _first(found.pairs(split, refused), limit),
+                cast("Kind", kind),
+                sides=cast("tuple[Side, ...]", sides),
+                system=value if kind == "system" else None,
+                human=human,
+                seed=seed,
+                refusals=refused,
+            )
+
         refused = Refusals()
-        found = pairs.load(data, config=config).pairs(split, refused)
-        cases = inference_personas.give(
-            _first(found, limit),
-            cast("Kind", kind),
-            sides=cast("tuple[Side, ...]", sides),
-            system=value if kind == "system" else None,
-            human=inference_personas.read_human(Path(value)) if kind == "human" and value else None,
-            seed=seed,
-            refusals=refused,
+        done = generation.generate(
+            asked,
+            cases(refused),
+            out,
+            asked_of=generation.set_of(found, split),
+            expected=sum(1 for _ in cases(Refusals())),  # read twice, so that not all have to be in memory
+            decoding=None if base_url else generation.Decoding(batch_size, max_new_tokens),
+            on_progress=_counted(),
         )
-        decoding = None if base_url else generation.Decoding(batch_size, max_new_tokens)
-        done = generation.generate(asked, cases, out, decoding=decoding, on_progress=_counted())
     _show_generated(done, refused)
 
 
@@ -196,8 +217,47 @@ def train_references(models: ModelsRecipe, data: str, out: Path, recipe: str, li
         from whoseboat.tailoring import training
 
         training.train_references(
-            models, data, out, recipe=recipe, limit=limit, on_progress=_shown(), on_model=_show_model
+            models, data, out, recipe=recipe, limit=limit, on_progress=_Shown(), on_model=_show_model
         )
+
+
+class _Grid(TypedDict, total=False):
+    """Which models of a grid are wanted; what is left out: all."""
+
+    methods: Sequence[Method]
+    personas: Sequence[PersonasOf]
+
+
+def _narrowed(changes: Iterable[str]) -> tuple[list[str], _Grid]:
+    """Take methods and kinds of personas of a grid out of the changes to its recipe: `method=sft,dpo personas=both`."""
+    from whoseboat.model_manifest import Method, PersonasOf
+
+    kept, found = list[str](), dict[str, list[str]]()
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key.strip() not in ("method", "personas"):
+            kept.append(change)
+            continue
+        known = get_args(Method if key.strip() == "method" else PersonasOf)
+        named = [part.strip() for part in value.split(",")]
+        for part in named:
+            if part not in known:
+                raise unknown(f"{key.strip()} in a grid", part, known)
+        found[key.strip()] = [one for one in known if one in named]  # SFT before DPO, which starts from it
+    names = {"method": "methods", "personas": "personas"}
+    return kept, cast("_Grid", {names[key]: values for key, values in found.items()})
+
+
+def _show_recipe(recipe: Recipe, narrowed: _Grid | None) -> None:
+    """Print a recipe; of a grid which models it is for, in place of a method and personas that have no say."""
+    from whoseboat.model_manifest import Method, PersonasOf
+
+    lines = recipe.to_yaml().splitlines()
+    if narrowed is not None:
+        methods, personas = narrowed.get("methods", get_args(Method)), narrowed.get("personas", get_args(PersonasOf))
+        typer.echo(f"# a grid: methods {', '.join(methods)}; personas {', '.join(personas)}")
+        lines = [line for line in lines if not line.startswith(("method:", "personas:"))]
+    typer.echo("\n".join(lines))
 
 
 def _is_main() -> bool:
@@ -245,36 +305,53 @@ def _quiet() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-def _shown() -> Callable[[stages.Progress], None]:
-    """Return what shows how training goes: a line now and then, and each validation."""
-    last = 0.0
+class _Shown:
+    """Shows how training goes: a line of a stage now and then, with the loss of the last validation, and at the end.
 
-    def show(progress: stages.Progress) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < _EVERY_SECONDS and progress.validation_loss is None and progress.step < progress.steps:
-            return
-        last = now
+    What is logged at the last step comes in several parts: its line waits for all of them.
+    """
+
+    def __init__(self) -> None:
+        self._at = ("", 0)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pace, self._losses, self._is_over = Pace(), dict[str, float](), False
+
+    def __call__(self, progress: stages.Progress) -> None:
+        if progress.stage != self._at[0] or progress.step < self._at[1]:
+            self._begin()
+        self._at = (progress.stage, progress.step)
         if progress.stage == "refusals":
-            typer.echo(f"refusals: {progress.step:,} of {progress.steps:,} replies", err=True)
+            self._tell(progress, f"requests for refusal rates answered: {progress.step:,} of {progress.steps:,}")
             return
-        parts = [f"{progress.stage}: step {progress.step:,} of {progress.steps:,}", f"epoch {progress.epoch:.2f}"]
-        parts += [f"loss {progress.loss:.4f}"] if progress.loss is not None else []
-        parts += [f"validation {progress.validation_loss:.4f}"] if progress.validation_loss is not None else []
-        typer.echo(", ".join(parts), err=True)
+        new = {"loss": progress.loss, "validation": progress.validation_loss}
+        known = {name: loss for name, loss in new.items() if loss is not None}
+        self._losses |= known
+        if known and progress.step >= progress.steps and not self._is_over:
+            return
+        told = [f"{progress.stage}: step {progress.step:,} of {progress.steps:,}", f"epoch {progress.epoch:.2f}"]
+        self._tell(progress, ", ".join([*told, *(f"{name} {loss:.4f}" for name, loss in self._losses.items())]))
 
-    return show
+    def _tell(self, progress: stages.Progress, line: str) -> None:
+        is_last = progress.step >= progress.steps
+        if self._pace.is_due(progress.step, progress.steps) or is_last:
+            left = self._pace.left(progress.step, progress.steps)
+            typer.echo(", ".join(filter(None, [line, left])), err=True)
+        self._is_over = is_last
 
 
 def _counted() -> Callable[[generation.Progress], None]:
-    last = time.monotonic()
+    pace = Pace()
 
     def show(progress: generation.Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _EVERY_SECONDS:
-            last = time.monotonic()
-            counts = f"{progress.reused:,} there already, {progress.failed:,} failed"
-            typer.echo(f"{progress.written:,} responses written, {counts}", err=True)
+        done = progress.written + progress.reused + progress.failed
+        if not pace.is_due(done, progress.expected):
+            return
+        of = f" of {progress.expected:,}" if progress.expected is not None else ""
+        counts = f"{progress.written:,} written, {progress.reused:,} there already, {progress.failed:,} failed"
+        left = pace.left(done, progress.expected)
+        typer.echo(", ".join(filter(None, [f"{done:,}{of} responses: {counts}", left])), err=True)
 
     return show
 
@@ -347,9 +424,14 @@ def _warn_of_refusals(made: ModelManifest) -> None:
         )
 
 
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _show_generated(done: generation.Generated, refused: Any) -> None:  # noqa: ANN401 - refusals
     typer.echo(
-        f"{done.path}: {done.rows:,} responses of {printable(done.model)}, {done.reused:,} of them there already; "
+        f"{done.path}: {_number(done.rows, 'response')} of {printable(done.model)}, "
+        f"{done.reused:,} of {'it' if done.rows == 1 else 'them'} there already; "
         f"{done.cut_off:,} cut off"
     )
     for told, what in ((refused, "not asked"), (done.refusals, "without a response")):
