@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -99,7 +100,11 @@ def test_a_model(runs: Runs, tmp_path: Path) -> None:
 
 def test_a_model_that_only_this_machine_can_load(runs: Runs, tmp_path: Path) -> None:
     """An adapter of a folder, and a prompt for one, are refused with what to do; what is merged is released."""
-    local = {"base_model": str(tmp_path / "bases" / "mine"), "base_revision": None, "base_is_local": True}
+    local: dict[str, Any] = {
+        "base_model": str(tmp_path / "bases" / "mine"),
+        "base_revision": None,
+        "base_is_local": True,
+    }
     folder = model(tmp_path / "adapter", replace(MODEL, **local))
     given = ("--to", "org/of-a-folder", "--private", "--yes")
     refused = runs.run("publish", folder, *given)
