@@ -16,13 +16,14 @@ from whoseboat.errors import UsageError, WhoseboatError, printable, unknown
 from whoseboat.llm.settings import LanguageModel
 
 if TYPE_CHECKING:
-    from whoseboat.model_manifest import Method, ModelManifest, PersonasOf
+    from whoseboat.model_manifest import Method, ModelManifest, PersonasOf, Training
     from whoseboat.recipes import ModelsRecipe
     from whoseboat.records import Side
     from whoseboat.tailoring import generation, stages
     from whoseboat.tailoring.inference_personas import Given, Kind
     from whoseboat.tailoring.recipe import Recipe
     from whoseboat.tailoring.training import GridModel
+    from whoseboat.tailoring.work_folders import Unfinished
 
 _LIBRARIES = frozenset({"torch", "transformers", "trl", "peft", "accelerate"})
 # What --personas takes, as the kind of personas and the sides.
@@ -62,7 +63,9 @@ def train(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="The grid on a tiny random model, to see that it works.")
     ] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew where a run was killed.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew where a run was killed; what other recipes left goes, too.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder that is there.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe as it would be used; train nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest.")] = False,
@@ -93,10 +96,19 @@ def train(
             made = training.smoke(found, out, data=data, on_progress=_Shown(), on_model=_show_model, **narrowed)
             _show_overview(made)
         elif grid:
-            made = training.train_grid(found, out, on_progress=_Shown(), on_model=_show_model, **narrowed)
+            made = training.train_grid(
+                found, out, on_progress=_Shown(), on_model=_show_model, on_unfinished=_show_unfinished, **narrowed
+            )
             _show_overview(made)
         else:
-            done = training.train(found, out, resume=not restart, overwrite=overwrite, on_progress=_Shown())
+            done = training.train(
+                found,
+                out,
+                resume=not restart,
+                overwrite=overwrite,
+                on_progress=_Shown(),
+                on_unfinished=_show_unfinished,
+            )
             if _is_main():
                 _show_trained(done.path, done.manifest, done.best_step, done.refused, as_json)
                 _warn_of_refusals(done.manifest)
@@ -303,6 +315,7 @@ def _quiet() -> None:
     for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it tells each time that it tries again
 
 
 class _Shown:
@@ -372,7 +385,7 @@ def _show_overview(models: Sequence[GridModel]) -> None:
     rows = [("model", "trained", "loss", "refuses")]
     for model in models:
         made, took = model.manifest, model.manifest.training
-        trained = f"{took.rows:,} rows, {took.steps:,} steps, {took.seconds:.0f} s" if took else "nothing: a prompt"
+        trained = f"{took.kept:,} rows, {took.steps:,} steps, {took.seconds:.0f} s" if took else "nothing: a prompt"
         known = took is not None and took.first_loss is not None and took.last_loss is not None
         loss = f"{took.first_loss:.3f} to {took.last_loss:.3f}" if took is not None and known else ""
         refuses = next((f"{one.rate:.2f}" for one in made.refusals if one.persona == "none"), "not measured")
@@ -391,15 +404,32 @@ def _show_trained(path: Path, made: ModelManifest, best: int | None, refused: Ma
     for stage, took in (("sft", made.sft_training), (made.method, made.training)):
         if took is not None:
             typer.echo(
-                f"{stage}: {took.rows:,} rows, {took.cut:,} cut, {took.dropped:,} dropped as too long; "
-                f"{took.steps:,} steps in {took.seconds:,.0f} s"
+                f"{stage}: {took.kept:,} of {took.rows:,} rows are trained on: {took.dropped:,} too long, "
+                f"{took.cut:,} cut; {took.steps:,} steps in {took.seconds:,.0f} s"
             )
     if made.training is not None:
-        kept = f"best by validation: step {best:,}" if best is not None else "no validation: the last weights are kept"
-        typer.echo(kept)
+        typer.echo(_kept(made.training, best))
     if refused:
         typer.echo("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(refused.items())))
     _show_refusals(made)
+
+
+def _kept(took: Training, best: int | None) -> str:
+    """Say which weights were kept, and why those."""
+    if best is not None:
+        return f"best by validation: step {best:,}"
+    if took.validation_loss is not None:
+        return "validated at the end alone: the last weights are kept"
+    return f"no validation ({took.validation_missing or 'nothing to validate with'}): the last weights are kept"
+
+
+def _show_unfinished(left: Unfinished) -> None:
+    names = ", ".join(printable(folder.name) for folder in left.folders)
+    typer.echo(
+        f"whoseboat: runs of other recipes left {names} beside --out ({left.bytes / 1e6:,.1f} MB): the same command as "
+        "then goes on there; otherwise remove it, or add --restart",
+        err=True,
+    )
 
 
 def _show_refusals(made: ModelManifest) -> None:
