@@ -104,7 +104,7 @@ def test_bad_input(tmp_path: Path, name: str, content: str | bytes, says: tuple[
     [
         (["smaple"], ("unknown source 'smaple'", "did you mean 'sample'")),
         (["sample", "--engine", "contrats"], ("unknown engine", "did you mean 'contrast'")),
-        (["hh-rlhf", "--option", "trance=helpful-base"], ("unknown option", "did you mean 'tranche'")),
+        (["hh-rlhf", "--option", "trance=helpful-base"], ("unknown option of source 'hh-rlhf': 'trance'", "'tranche'")),
         (["hh-rlhf", "--option", "tranche=helpful-bas"], ("did you mean 'helpful-base'",)),
         (["table", "--columns", "promt=a"], ("did you mean 'prompt'",)),
         (["table", "--columns", "prompt"], ("KEY=VALUE", "prompt")),

@@ -701,6 +701,7 @@ def test_files_are_called_after_the_model(shop: Workshop, tmp_path: Path, monkey
         done = CliRunner().invoke(app, ["score", str(place), str(shop.data), "--limit", "2", "--personas", "true"])
         assert done.exit_code == 0, done.output
         assert f"written: {name}.json, all figures; {name}.parquet, all scores" in done.stdout
+        assert "2 of 2 pairs, at true personas: 0 left out" in done.stderr
     assert len(list(tmp_path.iterdir())) == 4
 
 

@@ -59,6 +59,7 @@ def test_the_digest_is_of_what_training_depends_on() -> None:
     ("change", "says"),
     [
         ("lerning_rate=1", "did you mean"),
+        ("metod=sft", "unknown key in a recipe: 'metod'"),
         ("lora_rnk=1", "lora_rank"),
         ("method=ppo", "one of dpo, few-shot, sft"),
         ("personas=all", "unknown personas"),
@@ -80,6 +81,13 @@ def test_what_cannot_be_right_is_told(change: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         recipes.load("fixed", [change])
     assert says in str(caught.value)
+
+
+def test_only_what_is_near_is_proposed() -> None:
+    """A key that has hardly a letter in common is no help."""
+    with pytest.raises(UsageError) as caught:
+        recipes.load("fixed", ["metod=sft"])
+    assert caught.value.todo == "did you mean 'method'?"
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:

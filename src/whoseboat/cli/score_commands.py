@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 
 from whoseboat.cli.arguments import interruptible
 from whoseboat.cli.check_command import _tell_of_few
+from whoseboat.cli.progress import Pace
 from whoseboat.cli.tables import print_table
 from whoseboat.cli.train_commands import _needed, _quiet
 from whoseboat.errors import UsageError, printable
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from whoseboat.tailoring.inference_personas import Kind
     from whoseboat.tailoring.loading import Dtype
     from whoseboat.tailoring.scoring import Progress, Scores
-
-_EVERY_SECONDS = 5.0
 
 
 def score(
@@ -190,16 +188,14 @@ def _take_evaluation(
 
 
 def _counted() -> Callable[[Progress], None]:
-    last = time.monotonic()
+    pace = Pace()
 
     def show(progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _EVERY_SECONDS:
-            last = time.monotonic()
-            typer.echo(
-                f"{progress.scored:,} pairs scored, at {progress.kind} personas; {progress.left_out:,} left out",
-                err=True,
-            )
+        done = progress.scored + progress.left_out
+        if not pace.is_due(done, progress.expected):
+            return
+        told = f"{done:,} of {progress.expected:,} pairs, at {progress.kind} personas: {progress.left_out:,} left out"
+        typer.echo(", ".join(filter(None, [told, pace.left(done, progress.expected)])), err=True)
 
     return show
 

@@ -53,11 +53,15 @@ _ON_CARDS = {
 
 @dataclass(slots=True)
 class Progress:
-    """How scoring goes: pairs scored under a kind of personas, those left out, and which kind it is at."""
+    """How scoring goes: pairs scored under a kind of personas, those left out, and which kind it is at.
+
+    `expected` is how many there are in all: the pairs, for each kind once.
+    """
 
     kind: Kind = "true"
     scored: int = 0
     left_out: int = 0
+    expected: int = 0
 
 
 OnProgress = Callable[[Progress], None]
@@ -299,8 +303,9 @@ def score(
     longest = min(filter(None, (max_length, loaded.longest)), default=None)
     data, not_read = dataset, Refusals()
     held = list(islice(data.pairs(split, not_read), limit))
-    scoring = _Scoring(loaded, beta, longest, batch_size, on_progress)
-    scores = [one for kind in dict.fromkeys(personas) for one in scoring.of_kind(held, kind, seed)]
+    kinds = list(dict.fromkeys(personas))
+    scoring = _Scoring(loaded, beta, longest, batch_size, Progress(expected=len(held) * len(kinds)), on_progress)
+    scores = [one for kind in kinds for one in scoring.of_kind(held, kind, seed)]
     return Scores(
         model=loaded.name,
         reference=loaded.reference.name if loaded.reference else None,
@@ -338,11 +343,17 @@ class _Scoring:
     """What the kinds of personas share."""
 
     def __init__(
-        self, loaded: Loaded, beta: float, longest: int | None, batch_size: int, on_progress: OnProgress | None
+        self,
+        loaded: Loaded,
+        beta: float,
+        longest: int | None,
+        batch_size: int,
+        progress: Progress,
+        on_progress: OnProgress | None,
     ) -> None:
         self._loaded, self._beta, self._longest = loaded, beta, longest
         self._likelihoods, self._at_once = Likelihoods(loaded, batch_size), batch_size * _WINDOW
-        self._progress, self._on_progress = Progress(), on_progress
+        self._progress, self._on_progress = progress, on_progress
         self.left_out: dict[str, Refusals] = {}
 
     def of_kind(self, held: Iterable[TailoringPair], kind: Kind, seed: int) -> Iterator[Score]:
