@@ -610,6 +610,7 @@ def test_what_cannot_be_right_is_refused_before_anything_is_asked(server: LlmSer
     judge = model(server, tmp_path)
     wrong: list[tuple[Any, Row, str]] = [
         ({"base": files["base"]}, {}, "one model alone"),
+        ({"base": [files["base"], files["ours"]]}, {}, "a name given again adds a file to that model"),
         (files, {"baseline": "bose"}, "did you mean 'base'"),
         (files, {"questions": ["qualty"]}, "did you mean 'quality'"),
         (files, {"questions": []}, "no question"),

@@ -321,6 +321,16 @@ def test_what_is_no_generation_is_told_with_its_line(tmp_path: Path, row: Row, m
     assert "line 1" in str(caught.value)
 
 
+def test_a_column_that_is_missing_is_missing_in_the_file(tmp_path: Path) -> None:
+    """In the header of a CSV file, which its first record, of several lines, is not."""
+    path = tmp_path / "g.csv"
+    path.write_text('id,answer\n1,"a\n\nb"\n', encoding="utf-8")
+    with pytest.raises(whoseboat.DataError, match="without response") as caught:
+        read_generations("m", [path])
+    assert caught.value.where == str(path)
+    assert caught.value.todo
+
+
 def test_halves_of_surrogate_pairs_do_not_stop_a_run(tmp_path: Path) -> None:
     """A reply that was cut off within one is read with a mark in its place."""
     path = tmp_path / "g.jsonl"

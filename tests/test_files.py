@@ -29,6 +29,7 @@ from whoseboat.files import (
     HubFile,
     LocalFile,
     Record,
+    columns_at,
     is_data,
     local_files,
     records,
@@ -191,6 +192,60 @@ def test_not_utf8(tmp_path: Path, name: str, raw: bytes) -> None:
 def test_not_utf8_names_the_line(tmp_path: Path) -> None:
     """The line that is not UTF-8 is named."""
     assert "line 2" in refusal(tmp_path / "rows.jsonl", b'{"a": 1}\n{"a": "\xff"}\n')
+
+
+@pytest.mark.parametrize("compression", ["", ".gz"])
+def test_not_utf8_names_the_line_of_csv_however_far(tmp_path: Path, compression: str) -> None:
+    """Thousands of lines are decoded at once, and yet the line is told, and the byte."""
+    raw = b"a,b\n" + b"1,2\n" * 5_000 + b"3,caf\xe9\n" + b"4,5\n" * 5_000
+    text = refusal(tmp_path / f"rows.csv{compression}", compress(raw, compression))
+    assert "line 5002\n" in text
+    assert "0xe9" in text
+    assert "position" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "todo"),
+    [
+        ("rows.csv", b"a\n\xff\n", "UTF-8"),
+        ("rows.jsonl", b'{"a": "\xff"}\n', "UTF-8"),
+        ("rows.json", b'[{"a": "\xff"}]', "UTF-8"),
+        ("rows.jsonl", b'{"a": \n', "mend that line"),
+        ("rows.json", b'[{"a": }]', "mend it there"),
+        ("rows.csv", b'a\n"b\n', "a quote"),
+        ("rows.parquet", b"PAR1 nothing of the sort PAR1", "fetch it again"),
+        ("rows.jsonl.gz", b"{}\n", "fetch it again"),
+        ("rows.jsonl.xz", b"{}\n", "fetch it again"),
+    ],
+)
+def test_a_damaged_file_says_what_to_do(tmp_path: Path, name: str, raw: bytes, todo: str) -> None:
+    """Whatever is wrong with a file, there is something that mends it."""
+    assert todo in refusal(tmp_path / name, raw).partition("what to do: ")[2]
+
+
+def test_invalid_json_has_one_place(tmp_path: Path) -> None:
+    """Line and column of the file, and none that counts from the line alone."""
+    text = refusal(tmp_path / "rows.jsonl", b'{"a": 1}\n{"a": oops}\n')
+    assert "rows.jsonl, line 2, column 7\n" in text
+    assert "line 1" not in text
+    assert "char" not in text
+    text = refusal(tmp_path / "rows.jsonl", b'{"a": 1}\n{"a": 2\n')
+    assert "rows.jsonl, line 2, column 8\n" in text  # behind the end
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("rows.csv", "rows.csv"),
+        ("rows.csv.gz", "rows.csv.gz"),
+        ("rows.parquet", "rows.parquet"),
+        ("rows.jsonl", "rows.jsonl, line 3"),
+        ("rows.json", "rows.json, record 3"),
+    ],
+)
+def test_columns_are_told_by_the_file_or_by_a_record(name: str, where: str) -> None:
+    """A column is missing in a header or a schema, which are the file's; in JSON each record names its own."""
+    assert columns_at(LocalFile(name, Path(name)), 3) == where
 
 
 def test_ragged_csv(tmp_path: Path) -> None:

@@ -692,6 +692,13 @@ def test_a_manifest_that_is_not_ours(runs: Runs, made: Path, content: bytes, say
         runs.refuses("versions", repo, says=(repo,))
 
 
+def test_a_dataset_is_not_compared_with_a_model(runs: Runs, made: Path, tmp_path: Path) -> None:
+    """What each of the two is stands there in words."""
+    about = {"schema_version": "1.0.0", "code_version": "1.0.0", "files": {}, "kind": "model"}
+    (tmp_path / "manifest.json").write_text(json.dumps(about), encoding="utf-8")
+    runs.refuses("diff", made, tmp_path, says=("different kinds", "found: dataset and model"))
+
+
 def test_a_repo_with_a_card_but_no_release(runs: Runs, made: Path) -> None:
     """A repo that people began by hand keeps their words and gets its first release."""
     runs.hub.commit("org/begun", {"README.md": b"---\nlicense: mit\npretty_name: Mine\n---\n# Plans\n\nSoon here.\n"})

@@ -315,6 +315,21 @@ def test_key_of_another_export_is_refused(dataset: Path, exported: Path, tmp_pat
         whoseboat.agree(path, key=exported / "key.csv", against=elsewhere)
 
 
+def test_a_key_or_sheet_that_is_not_there_is_called_by_its_name(exported: Path, tmp_path: Path) -> None:
+    """Which of the two is wrong, and that a folder is one."""
+    path = filled(sheet(exported, "pairs"), tmp_path / "ann.csv", lambda *_: {"choice": "1"})
+    wrong: list[tuple[Path, Path, str, str]] = [
+        (path, tmp_path / "nope.csv", "no such file", "check the path of the key"),
+        (tmp_path / "nope.csv", exported / "key.csv", "no such file", "check the path of the sheet"),
+        (exported, exported / "key.csv", "a folder where a sheet was expected", "name the sheet in it"),
+        (path, exported, "a folder where a key was expected", "name the key in it"),
+    ]
+    for sheets, key, what, todo in wrong:
+        with pytest.raises(whoseboat.DataError, match=what) as error:
+            whoseboat.agree(sheets, key=key)
+        assert todo in error.value.todo
+
+
 def test_checks_without_a_judge_are_told(exported: Path, tmp_path: Path) -> None:
     """Checks that asked no judge have nothing to compare with."""
     path = filled(sheet(exported, "pairs"), tmp_path / "ann.csv", lambda *_: {"choice": "1"})

@@ -803,6 +803,15 @@ def test_missing_column(tmp_path: Path) -> None:
     assert pair.chosen == "Yes."
 
 
+def test_missing_column_is_of_the_header(tmp_path: Path) -> None:
+    """The first record of a CSV file may end many lines on: the column is missing in the file."""
+    path = tmp_path / "pairs.csv"
+    path.write_text('question,chosen,rejected\n"a\n\n\nb",Yes.,No.\n', encoding="utf-8")
+    with pytest.raises(DataError, match="no column 'prompt'") as caught:
+        list(sources.read("table", Request(data_dir=path)).pairs)
+    assert caught.value.where == str(path)
+
+
 @pytest.mark.parametrize("number", [1, 100, 150])
 def test_nothing_fits(tmp_path: Path, number: int) -> None:
     """Where no row is a pair, the source does not fit the file."""

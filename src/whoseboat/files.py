@@ -233,6 +233,16 @@ def records(file: DataFile, columns: Iterable[str] | None = None) -> Iterator[tu
         yield from read(stream, file, columns)
 
 
+def columns_at(file: DataFile, number: int) -> str:
+    """Return where the columns of a file are told, for its first record, which has this line or number.
+
+    In JSON that is the record; a CSV file has a header, Parquet a schema, and these are of the file.
+    """
+    if _format(file.name) in (".csv", ".parquet"):
+        return str(file)
+    return f"{file}, {'record' if _format(file.name) == '.json' else 'line'} {number}"
+
+
 def _suffixes(name: str) -> list[str]:
     suffixes = PurePosixPath(name).suffixes
     kept = suffixes[-2:] if suffixes and suffixes[-1] in COMPRESSIONS else suffixes[-1:]
@@ -265,11 +275,15 @@ def _explained(file: DataFile) -> Iterator[None]:
             "the file is cut off", where=str(file), found=hub.first_line(error), todo="fetch it again"
         ) from error
     except lzma.LZMAError as error:
-        raise DataError("the file is not whole xz data", where=str(file), found=str(error)) from error
+        raise DataError(
+            "the file is not whole xz data", where=str(file), found=str(error), todo="fetch it again"
+        ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError("the file is not whole gzip data", where=str(file), found=hub.first_line(error)) from error
+        raise DataError(
+            "the file is not whole gzip data", where=str(file), found=hub.first_line(error), todo="fetch it again"
+        ) from error
     except UnicodeDecodeError as error:
-        raise DataError("the file is not UTF-8 text", where=str(file), found=hub.first_line(error)) from error
+        raise _not_text(str(file), error) from error
     except OSError as error:
         todo = "fetch it again" if file.name.endswith(".zst") else "check the path and its permissions"
         raise DataError("the file cannot be read", where=str(file), found=hub.first_line(error), todo=todo) from error
@@ -283,6 +297,16 @@ def _as_record(value: object, file: DataFile, number: int, unit: str) -> Record:
         where=f"{file}, {unit} {number}",
         expected="a JSON object: {...}",
         found=_excerpt(json.dumps(value, ensure_ascii=False)),
+    )
+
+
+def _not_text(where: str, error: UnicodeDecodeError) -> DataError:
+    """Return the error for bytes that are no text; where in what was decoded at once they stand helps nobody."""
+    return DataError(
+        "not UTF-8 text",
+        where=where,
+        found=f"the byte 0x{error.object[error.start]:02x}",
+        todo="save the file as UTF-8",
     )
 
 
@@ -319,13 +343,16 @@ def _read_json_lines(stream: io.BufferedReader, file: DataFile, _: object) -> It
         try:
             value = json.loads(line.decode())
         except UnicodeDecodeError as error:
-            raise DataError("not UTF-8 text", where=f"{file}, line {number}", found=str(error)) from error
+            raise _not_text(f"{file}, line {number}", error) from error
         except json.JSONDecodeError as error:
+            # The decoder counts lines, too, of which this is the first and, behind its end, the second one.
+            column = min(error.pos, len(error.doc.rstrip())) + 1
             raise DataError(
                 "invalid JSON",
-                where=f"{file}, line {number}",
+                where=f"{file}, line {number}, column {column}",
                 expected="one JSON object per line",
-                found=f"{_excerpt(line.decode(errors='replace').rstrip())} ({error})",
+                found=f"{_excerpt(error.doc.rstrip())} ({error.msg})",
+                todo="mend that line or take it out; where the file ends there, fetch it again",
             ) from error
         except (ValueError, RecursionError) as error:
             raise _beyond(f"{file}, line {number}", hub.first_line(error)) from error
@@ -354,6 +381,7 @@ def _read_json(
             where=f"{file}, line {_line_of_json_error(file)} (after record {number})",
             expected=_ARRAY,
             found=found,
+            todo="save the file as UTF-8" if "UTF8" in found else "mend it there; where the file ends, fetch it again",
         ) from error
     except _TooDeepError as error:
         raise _beyond(f"{file}, record {number + 1}", "a deeper one") from error
@@ -405,6 +433,19 @@ def _without_mark(stream: io.BufferedReader) -> io.BufferedReader:
     return stream
 
 
+def _line_of_no_text(file: DataFile) -> int:
+    """Find the first line that is not UTF-8 by reading the file once more: the reader decodes many lines at once."""
+    line = 1
+    with file.open() as raw:
+        for part in _decompressed(raw, _suffixes(file.name)):
+            try:
+                part.decode()
+            except UnicodeDecodeError:
+                break
+            line += 1
+    return line
+
+
 def _line_of_json_error(file: DataFile) -> int:
     """Find the line of the fault by reading the file once more, line by line: the reader does not count lines."""
     import ijson
@@ -443,7 +484,14 @@ def _read_csv(stream: io.BufferedReader, file: DataFile, _: object) -> Iterator[
                 )
             yield lines.line_num, dict(zip(header, fields, strict=True))
     except csv.Error as error:
-        raise DataError("broken CSV", where=f"{file}, line {lines.line_num}", found=str(error)) from error
+        raise DataError(
+            "broken CSV",
+            where=f"{file}, line {lines.line_num}",
+            found=str(error),
+            todo="look for a quote in that line, or before it, that is never closed, or not doubled within a field",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise _not_text(f"{file}, line {_line_of_no_text(file)}", error) from error
     finally:
         text.detach()  # the stream is closed by whoever opened it
 
@@ -472,7 +520,12 @@ def _read_parquet(
                 number += 1
                 yield number, unread | value if number == 1 else value
     except pa.ArrowException as error:
-        raise DataError("not a whole Parquet file", where=str(file), found=hub.first_line(error)) from error
+        raise DataError(
+            "not a whole Parquet file",
+            where=str(file),
+            found=hub.first_line(error),
+            todo="fetch it again, or write it anew",
+        ) from error
 
 
 def _rows(batch: Any, file: DataFile, before: int) -> list[Record]:  # noqa: ANN401 - pyarrow has no types

@@ -94,7 +94,13 @@ class Manifest:
 
         """
         if stated.get("kind", "dataset") != "dataset":
-            raise DataError("not the manifest of a dataset", where=where, found=str(stated["kind"]))
+            raise DataError(
+                "not the manifest of a dataset",
+                where=where,
+                expected="a dataset folder, as `whoseboat build` makes them",
+                found=str(stated["kind"]),
+                todo="name the folder or repo of a dataset",
+            )
         try:
             known = {item.name: stated[item.name] for item in fields(cls) if item.name in stated}
             about = stated["source"]
@@ -163,7 +169,12 @@ def parsed(content: bytes, where: str) -> dict[str, Any]:
     try:
         manifest = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError("the manifest is no JSON", where=where, found=str(error)) from error
+        raise DataError(
+            "the manifest is no JSON",
+            where=where,
+            found=str(error),
+            todo="fetch the folder again, or make it anew: a manifest is not to be written by hand",
+        ) from error
     if not _is_ours(manifest):
         raise DataError(
             "the manifest is not one of ours",

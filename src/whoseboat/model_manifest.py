@@ -206,7 +206,13 @@ class ModelManifest:
 
         """
         if stated.get("kind") != "model":
-            raise DataError("not the manifest of a model", where=where, found=str(stated.get("kind", "dataset")))
+            raise DataError(
+                "not the manifest of a model",
+                where=where,
+                expected="a model folder, as `whoseboat train` makes them",
+                found=str(stated.get("kind", "dataset")),
+                todo="name the folder or repo of a model",
+            )
         try:
             known = {item.name: stated[item.name] for item in fields(cls) if item.name in stated}
             stages = {name: known.get(name) for name in ("training", "sft_training")}

@@ -12,7 +12,7 @@ from typing import Literal
 
 from whoseboat.compact import CompactMap
 from whoseboat.errors import DataError, OutputError
-from whoseboat.files import DataFile, Record, records
+from whoseboat.files import DataFile, Record, columns_at, records
 from whoseboat.records import Drop, EmptyPromptError, Message, Origin, Pair, Reason, language_code
 from whoseboat.sources import (
     UNKNOWN,
@@ -282,7 +282,7 @@ def _records(
     for file in files:
         for row, (line, record) in enumerate(records(file, [*required, *optional])):
             if row == 0:
-                _check_columns(record, required, f"{file}, line {line}", source)
+                _check_columns(record, required, columns_at(file, line), source)
             yield record, Origin(file.name, line, parts[file.name], row)
 
 

@@ -53,12 +53,12 @@ def read_key(path: Path) -> Mapping[str, KeyRow]:
     """
     names = [field.name for field in fields(KeyRow)]
     rows: dict[str, KeyRow] = {}
-    for where, record in read_cells(path):
+    for where, record in read_cells(path, "key"):
         missing = [name for name in names if name not in record]
         if missing:
             raise DataError(
                 "not a key of ours",
-                where=where,
+                where=str(path),
                 expected=f"the columns {', '.join(names)}",
                 found=f"no {', '.join(missing)}",
                 todo=f"name the {FILE} that --export wrote",

@@ -94,7 +94,7 @@ def _read_sheet(path: Path, sheets: Sheets, choices: Mapping[str, str]) -> None:
     for where, record in read_cells(path):
         row = _named(record, where)
         if not rows:
-            _check_columns(row, where)
+            _check_columns(row, str(path))
         rows += 1
         found = _add(row, where, path.name.partition(".")[0], sheets, choices)
         filled += found

@@ -61,15 +61,20 @@ def write_cells(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) 
         writer.writerows([guarded(cell) for cell in row] for row in rows)
 
 
-def read_cells(path: Path) -> Iterator[tuple[str, Record]]:
+def read_cells(path: Path, what: str = "sheet") -> Iterator[tuple[str, Record]]:
     """Yield the records of a CSV, JSON or Parquet file with where they stand; cells are as they were before guarding.
+
+    `what` is what the file is to be, for who named another.
 
     Raises:
         DataError: the file is not there, or not what its name says.
 
     """
+    if path.is_dir():
+        todo = f"name the {what} in it, a file" + ("; --export N makes sheets of a dataset" if what == "sheet" else "")
+        raise DataError(f"a folder where a {what} was expected", where=str(path), todo=todo)
     if not path.is_file():
-        raise DataError("no such file", where=str(path), todo="check the path of the sheet")
+        raise DataError("no such file", where=str(path), todo=f"check the path of the {what}")
     unit = "line" if path.suffix in (".csv", ".jsonl", ".ndjson") else "record"
     for number, record in records(_Saved(path.name, path)):
         yield (

@@ -229,7 +229,13 @@ def _prepare(generations: Mapping[str, Files], judge: str | LanguageModel, setti
 
 def _baseline(generations: Mapping[str, Files], named: str | None) -> str:
     if len(generations) < 2:
-        raise UsageError("one model alone cannot be compared", expected="two or more: BASELINE=FILE MODEL=FILE")
+        several = [name for name, of in generations.items() if not isinstance(of, str | os.PathLike) and len(of) > 1]
+        raise UsageError(
+            "one model alone cannot be compared",
+            expected="two or more: BASELINE=FILE MODEL=FILE",
+            found=f"{several[0]!r} alone, of several files" if several else "",
+            todo="give each model a name of its own: a name given again adds a file to that model" if several else "",
+        )
     for name in generations:
         if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
             raise UsageError(

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from whoseboat.errors import DataError
 from whoseboat.evaluation import paper
-from whoseboat.files import LocalFile, local_files, records
+from whoseboat.files import LocalFile, columns_at, local_files, records
 from whoseboat.records import Message, Side
 
 Finish = Literal["stop", "length"]
@@ -122,7 +122,12 @@ def read_generations(
 
 def _files(path: Path) -> list[LocalFile]:
     if not path.exists():
-        raise DataError("no such file", where=str(path), expected="a file with generations of a model")
+        raise DataError(
+            "no such file or directory",
+            where=str(path),
+            expected="a file with generations of a model",
+            todo="check the path in MODEL=PATH",
+        )
     return local_files(path)
 
 
@@ -135,7 +140,7 @@ def _read(file: LocalFile, rows: list[Generation], group: str | None, cluster: s
     for line, record in records(_as_it_is(file), wanted):
         where = f"{file}, line {line}"
         if len(rows) == before:
-            _check_columns(record, where)
+            _check_columns(record, columns_at(file, line))
             is_paper = paper.is_of_paper(record)
         rows.append(_of_paper(record, file.name, where) if is_paper else _generation(record, where, group, cluster))
     if len(rows) == before:
@@ -163,6 +168,7 @@ def _check_columns(record: Mapping[str, Any], where: str) -> None:
             where=where,
             expected=f"columns {', '.join(COLUMNS)}; response, and id or prompt, must be there",
             found=", ".join(map(str, record)) or "an empty record",
+            todo="rename the columns, or name the file that has them",
         )
 
 

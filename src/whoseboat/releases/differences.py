@@ -80,7 +80,10 @@ def difference(before: Contents, after: Contents) -> Difference:
     kinds = old.get("kind", "dataset"), new.get("kind", "dataset")
     if kinds[0] != kinds[1]:
         raise DataError(
-            "two things of different kinds cannot be compared", where=f"{before.where}, {after.where}", found=str(kinds)
+            "two things of different kinds cannot be compared",
+            where=f"{before.where}, {after.where}",
+            expected="two datasets, two models or two metrics",
+            found=f"{kinds[0]} and {kinds[1]}",
         )
     is_dataset = kinds[0] == "dataset"
     old_rows, new_rows = Owned(before, old), Owned(after, new)

@@ -26,7 +26,7 @@ from typing import cast
 
 from whoseboat import hub
 from whoseboat.errors import DataError, HubError, UsageError, WhoseboatError, unknown
-from whoseboat.files import DataFile, LocalFile, Record, local_files, records, stem
+from whoseboat.files import DataFile, LocalFile, Record, columns_at, local_files, records, stem
 from whoseboat.records import (
     DOMAINS,
     Domain,
@@ -225,7 +225,7 @@ def _records_of_files(
     for file in files:
         for row, (line, record) in enumerate(records(file, wanted)):
             if row == 0:
-                _check_columns(record, columns, f"{file}, line {line}")
+                _check_columns(record, columns, columns_at(file, line))
             yield Origin(file.name, line, parts[file.name], row), record
 
 
