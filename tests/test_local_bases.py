@@ -16,7 +16,7 @@ pytest.importorskip("trl", reason="trl is in the extra `train`")
 import torch
 from training_sets import Workshop, workshop
 
-from whoseboat.errors import DataError
+from whoseboat.errors import DataError, HubError
 from whoseboat.manifest import FILE
 from whoseboat.model_manifest import ModelManifest
 from whoseboat.tailoring import generation, inference_personas, loading, merging, model_folder, pairs
@@ -152,6 +152,28 @@ def test_dpo_starts_from_a_model_whose_base_was_named_in_another_way(
     assert done.manifest.base_is_local
     for name in (FILE, "README.md", "recipe.yaml", "config.json"):
         assert str(shop.folder) not in (tmp_path / "dpo" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("use", ["generate", "load", "merge"])
+def test_a_base_on_a_hub_that_does_not_answer(
+    shop: Workshop, adapter: Path, tmp_path: Path, use: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked once before anything is loaded, so that the error comes at once."""
+    import huggingface_hub
+
+    asked: list[str] = []
+
+    def refuse(_self: object, name: str, **_: object) -> None:
+        asked.append(name)
+        raise ConnectionError("Connection refused")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
+    on_hub = {"base_model": "acme/base", "base_revision": "0" * 40, "base_is_local": False}
+    model = restate(copied(adapter, tmp_path / "model"), on_hub)
+    with pytest.raises(HubError, match="did not answer") as caught:
+        uses(shop, tmp_path)[use](model)
+    assert caught.value.where == f"acme/base@{'0' * 40}"
+    assert asked == ["acme/base"]
 
 
 # ---- damaged weights

@@ -14,7 +14,9 @@ pytest.importorskip("trl", reason="trl is in the extra `train`")
 
 import torch
 from training_sets import Workshop, paper_row, workshop, write_paper, write_rows
+from typer.testing import CliRunner
 
+from whoseboat.cli import app
 from whoseboat.errors import DataError, OutputError, WhoseboatError
 from whoseboat.tailoring import pairs, stages
 from whoseboat.tailoring.recipe import Recipe
@@ -198,3 +200,30 @@ def test_rows_that_are_dropped_are_not_counted_as_trained_on(shop: Workshop, tmp
 def _rows(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "assets" / "rows.json").read_text(encoding="utf-8"))
     return found
+
+
+# ---- what the command says
+
+
+def test_the_screen_tells_rows_validation_and_what_was_left(shop: Workshop, tmp_path: Path) -> None:
+    """How many rows are trained on, why there is no validation, and what to do with what other recipes left."""
+    data = write_paper(tmp_path / "data")
+    write_rows(data, "sft_val", [paper_row("sft_val", 0, chosen="reef knot " * 500)])
+    rows = [paper_row("sft_train", 0), paper_row("sft_train", 1, chosen="reef knot " * 500)]
+    write_rows(data, "sft_train", rows)
+    (tmp_path / "recipe.yaml").write_text(shop.recipe(data=str(data), personas="chosen").to_yaml(), encoding="utf-8")
+    (tmp_path / "out").mkdir()
+    left = with_checkpoint(shop, tmp_path / "out" / "model")
+    given = ["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out" / "model")]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert "sft: 1 of 2 rows are trained on: 1 too long, 0 cut; 2 steps" in done.stdout
+    why = "the only validation row is too long for max_length 512"
+    assert f"no validation ({why}): the last weights are kept" in done.stdout
+    (line,) = [line for line in done.stderr.splitlines() if left.name in line]
+    assert "MB" in line
+    assert "--restart" in line
+    again = CliRunner().invoke(app, [*given, "--restart", "--overwrite"])
+    assert again.exit_code == 0, again.output
+    assert left.name not in again.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model"]

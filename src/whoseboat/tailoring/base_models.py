@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whoseboat import hub
 from whoseboat.errors import DataError, HubError, WhoseboatError
 from whoseboat.manifest import FILE, read_manifest
 from whoseboat.model_manifest import ModelManifest
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _ADAPTER = "adapter_config.json"
@@ -70,8 +73,8 @@ def of_manifest(made: ModelManifest) -> BaseModel:
 def weights_of(folder: str | Path, made: ModelManifest) -> tuple[str, str | None]:
     """Return where the weights are that a model folder begins with, its base's or its own: a place and a revision.
 
-    What is loaded is looked at first: a base that was a folder is never asked of the Hub, where a stranger's may have
-    its name; files of weights have the sizes that the manifest tells.
+    What is loaded is looked at first: files of weights have the sizes that the manifest tells, and a base is there. One
+    that was a folder is never asked of the Hub, where a stranger's may have its name.
 
     Args:
         folder: the model folder.
@@ -79,12 +82,15 @@ def weights_of(folder: str | Path, made: ModelManifest) -> tuple[str, str | None
 
     Raises:
         DataError: the folder that the base was is not there, or files of weights are missing or cut off.
+        HubError: the base is not on the Hub, or cannot be had from there.
 
     """
     _check_sizes(Path(folder), made.files)
     if not made.needs_base:
         return str(folder), None
     base = of_manifest(made)
+    if not base.is_local and not _is_at_hand(base.name, base.commit):
+        _told_by_hub(base.name, base.commit)
     if base.is_local and not Path(base.name).is_dir():
         is_adapter = made.relation == "adapter"
         what = "this adapter" if is_adapter else "this few-shot model"
@@ -158,15 +164,10 @@ def damaged(folder: str | Path) -> Path | None:
 
 
 def _on_hub(name: str, revision: str | None) -> BaseModel:
-    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-
     try:
-        with hub.explained(name, revision, "base model", again=""):
-            info = HfApi().model_info(name, revision=revision)
-            get_hf_file_metadata(hf_hub_url(name, "config.json", revision=info.sha))  # a gated repo tells here
+        info = _told_by_hub(name, revision)
     except HubError:
-        at_hand = revision is not None and _COMMIT.fullmatch(revision)
-        if at_hand and isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+        if _is_at_hand(name, revision):
             return BaseModel(name, revision, "unknown")  # pinned and fetched before: works without a connection
         raise
     card = info.card_data
@@ -174,6 +175,24 @@ def _on_hub(name: str, revision: str | None) -> BaseModel:
     if stated == "other" and card and card.get("license_name"):
         stated = card.get("license_name")
     return BaseModel(name, info.sha, ", ".join(map(str, stated)) if isinstance(stated, list) else str(stated))
+
+
+def _told_by_hub(name: str, revision: str | None) -> ModelInfo:
+    """Ask the Hub for a model once: it answers, or the error comes at once, not after all that loading would try."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+
+    with hub.explained(name, revision, "base model", again=""):
+        info = HfApi().model_info(name, revision=revision)
+        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=info.sha))  # a gated repo tells here
+    return info
+
+
+def _is_at_hand(name: str, revision: str | None) -> bool:
+    """Say whether a model was fetched before at a commit, which stays what it is."""
+    from huggingface_hub import try_to_load_from_cache
+
+    is_pinned = revision is not None and _COMMIT.fullmatch(revision) is not None
+    return is_pinned and isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
 
 
 def _licence_of_folder(folder: Path) -> str:

@@ -367,7 +367,8 @@ def _validation_missing(stage: Stage) -> str:
     refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rows.refused.items()))
     if not rows.rows:
         return f"no validation row can be used: {refused}"
-    return f"all {rows.rows:,} validation rows are too long for max_length {stage.recipe.max_length:,}"
+    all_rows = f"all {rows.rows:,} validation rows are" if rows.rows > 1 else "the only validation row is"
+    return f"{all_rows} too long for max_length {stage.recipe.max_length:,}"
 
 
 def _validation_loss(ran: Ran) -> float | None:
