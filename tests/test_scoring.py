@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,8 +58,6 @@ def adapter(shop: Workshop) -> Path:
 @pytest.fixture
 def copied(adapter: Path, tmp_path: Path) -> Path:
     """Copy the model folder, to write into."""
-    import shutil
-
     return Path(shutil.copytree(adapter, tmp_path / "model"))
 
 
@@ -723,9 +722,11 @@ def grid(shop: Workshop) -> dict[str, Path]:
     [
         ("dpo-both", "sft-both", ""),
         ("dpo-both", "sft-chosen", "started from an SFT model of the same base, personas and template, which"),
-        ("dpo-both", "base", "is no SFT model of ours"),
+        ("dpo-both", "base", "not from the base itself"),
+        ("dpo-both", "copy", "nothing here shows that it was copy"),
         ("dpo-both", "other", "another SFT model"),
         ("sft-both", "base", ""),
+        ("sft-both", "copy", "the model was trained from chat, and the reference is copy"),
         ("sft-both", "sft-chosen", "is another one"),
         ("base", "sft-both", "what the model was trained from is not known here"),
     ],
@@ -737,6 +738,8 @@ def test_a_reference_that_training_did_not_start_from_is_told(
     places = {**grid, "base": shop.chat}
     if reference == "other":
         places["other"] = train(shop.recipe(max_steps=1), tmp_path / "other").path
+    if reference == "copy":
+        places["copy"] = Path(shutil.copytree(shop.chat, tmp_path / "copy"))
     out = tmp_path / "out.json"
     call = ["score", str(places[model]), str(shop.data), "--personas", "true", "--out", str(out)]
     done = CliRunner().invoke(app, [*call, "--reference", str(places[reference])])

@@ -40,7 +40,9 @@ def doubt(made: ModelManifest | None, reference: str | os.PathLike[str], known_a
 
 def _of_dpo(made: ModelManifest, given: ModelManifest | None, base: str, known_as: str) -> str:
     if given is None:
-        return f"DPO started from an SFT model of {base}, and {known_as} is no SFT model of ours"
+        is_base = known_as.partition("@")[0] == base
+        told = "not from the base itself" if is_base else f"and nothing here shows that it was {known_as}"
+        return f"DPO started from an SFT model of {base}, {told}"
     settings = (given.method, Path(given.base_model).name, given.base_revision, given.personas, given.template_text)
     if settings != ("sft", Path(base).name, made.base_revision, made.personas, made.template_text):
         return f"DPO started from an SFT model of the same base, personas and template, which {known_as} is not"
