@@ -391,8 +391,12 @@ def test_findings_that_cannot_be_read_are_refused(folder: Path) -> None:
 
 def test_what_is_no_folder_of_ours_is_refused(tmp_path: Path) -> None:
     """Neither a folder without a manifest, nor one of another kind."""
-    with pytest.raises(DataError, match="not a folder of ours"):
+    with pytest.raises(DataError, match="not a folder of ours") as there:
         whoseboat.report(tmp_path)
+    with pytest.raises(DataError, match="not a folder of ours") as absent:
+        whoseboat.report(tmp_path / "nowhere")
+    assert (there.value.found, absent.value.found) == ("", "nothing at this path")
+    assert absent.value.todo
     about = {"schema_version": "1", "code_version": "0", "kind": "model", "files": {}}
     (tmp_path / "manifest.json").write_text(json.dumps(about), encoding="utf-8")
     with pytest.raises(DataError, match="nothing to report"):

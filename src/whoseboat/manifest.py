@@ -155,7 +155,13 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise DataError("not a folder of ours", where=str(directory), expected=f"a file {FILE}") from error
+        raise DataError(
+            "not a folder of ours",
+            where=str(directory),
+            expected=f"a file {FILE}",
+            found="" if directory.exists() else "nothing at this path",
+            todo="check the path, or make the folder first: whoseboat build, whoseboat train",
+        ) from error
     return parsed(content, str(path))
 
 
