@@ -27,7 +27,7 @@ def doubt(made: ModelManifest | None, reference: str | os.PathLike[str], known_a
         return f"what the model was trained from is not known here, so nothing shows that it was {known_as}"
     path = Path(reference)
     given = model_folder.read(path).manifest if (path / manifest.FILE).is_file() else None
-    base = Path(made.base_model).name if Path(made.base_model).is_dir() else made.base_model
+    base = made.base_name
     if made.method == "dpo":
         return _of_dpo(made, given, base, known_as)
     if given is not None:
@@ -43,8 +43,8 @@ def _of_dpo(made: ModelManifest, given: ModelManifest | None, base: str, known_a
         is_base = known_as.partition("@")[0] == base
         told = "not from the base itself" if is_base else f"and nothing here shows that it was {known_as}"
         return f"DPO started from an SFT model of {base}, {told}"
-    settings = (given.method, Path(given.base_model).name, given.base_revision, given.personas, given.template_text)
-    if settings != ("sft", Path(base).name, made.base_revision, made.personas, made.template_text):
+    settings = (given.method, given.base_name, given.base_revision, given.personas, given.template_text)
+    if settings != ("sft", base, made.base_revision, made.personas, made.template_text):
         return f"DPO started from an SFT model of the same base, personas and template, which {known_as} is not"
     if made.sft_training is None or given.training is None:
         return f"what DPO started from is not stated, so nothing shows that it was {known_as}"
