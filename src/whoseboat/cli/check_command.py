@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -13,7 +13,7 @@ import typer
 
 from whoseboat.cli import judges
 from whoseboat.cli.arguments import interruptible, parameters
-from whoseboat.cli.tables import print_table
+from whoseboat.cli.tables import print_table, tell_of_few
 from whoseboat.errors import UsageError, printable
 from whoseboat.llm.settings import LanguageModel
 from whoseboat.manifest import CHECKS
@@ -162,7 +162,7 @@ def _show(path: str, checks: Mapping[str, Any], show_all: bool) -> None:
         rows = [(_name(figure), figure["side"], _value(figure), f"{figure['n']:,}") for figure in of_head]
         if rows:
             print_table((head, "side", "value", "n"), rows)
-            _tell_of_few(rows)
+            tell_of_few(rows)
     bad = [
         (name, side, f"{counts['bad']:,}", f"{counts['looked_at']:,}")
         for name, sides in checks["counts"].items()
@@ -195,7 +195,7 @@ def _show_comparison(found: Comparison, show_all: bool) -> None:
         for one in found.differences
     ]
     print_table(("accuracy (strict), same pairs", "side", "difference", "n"), differences)
-    _tell_of_few([*rows, *differences])
+    tell_of_few([*rows, *differences])
 
 
 def _name(figure: Mapping[str, Any]) -> str:
@@ -213,11 +213,3 @@ def _value(figure: Mapping[str, Any]) -> str:
 def _is_of_few(figure: Mapping[str, Any]) -> bool:
     """Say whether the figure's own note, which may stand after others, says that its conversations are too few."""
     return "too few clusters" in (figure.get("note") or "")
-
-
-def _tell_of_few(rows: Iterable[Sequence[str]]) -> None:
-    """Say what the marks in a table mean, where it has some."""
-    from whoseboat.metric.figures import FEWEST_CLUSTERS
-
-    if any(cell.endswith("]*") for row in rows for cell in row):
-        typer.echo(f"* fewer than {FEWEST_CLUSTERS} conversations: too few for the interval to be trusted")

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from whoseboat.cli.arguments import interruptible
-from whoseboat.cli.check_command import _tell_of_few
 from whoseboat.cli.progress import Pace
-from whoseboat.cli.tables import print_table
+from whoseboat.cli.tables import print_table, tell_of_few
 from whoseboat.cli.train_commands import _needed, _quiet
 from whoseboat.errors import UsageError, printable
 
@@ -222,7 +221,7 @@ def _show_results(results: Sequence[Result]) -> None:
 
     rows = [(in_words(one.name), given(one), _value(one), f"{one.n:,}") for one in results]
     print_table(("figure", "personas", "value", "n"), rows)
-    _tell_of_few(rows)
+    tell_of_few(rows)
     for note in dict.fromkeys(one.note for one in results if one.value is None and one.note):
         typer.echo(f"none: {printable(note)}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import typer
 
@@ -32,3 +32,11 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         console.print(table)
     for line in text.get().splitlines():
         typer.echo(line.rstrip())
+
+
+def tell_of_few(rows: Iterable[Sequence[str]]) -> None:
+    """Say what the marks in a table mean, where it has some."""
+    from whoseboat.metric.figures import FEWEST_CLUSTERS
+
+    if any(cell.endswith("]*") for row in rows for cell in row):
+        typer.echo(f"* fewer than {FEWEST_CLUSTERS} conversations: too few for the interval to be trusted")
